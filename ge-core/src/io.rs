@@ -1,0 +1,384 @@
+//! The whole vocabulary of the engine's border.
+
+use crate::addr::{FlowAddr, WireAddr};
+use crate::flow::{Direction, HostPair};
+use crate::id::Interface;
+use crate::now::Instant;
+use crate::{DropReason, Epoch, GeId, GroupId, Mode};
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// Length of the Ethernet header that captured frames carry.
+pub const ETHERNET_LEN: usize = 14;
+/// Length of `struct virtio_net_hdr`, which precedes each packet on the TUN and the packet socket.
+pub const VNET_LEN: usize = 10;
+
+/// A packet the hook captured, as the kernel handed it over:
+///
+/// ```text
+/// | vnet header 10 | Ethernet header 14 | IP packet |
+/// ```
+///
+/// Offsets in the vnet header count from the Ethernet header.
+pub struct Frame<'a> {
+    /// Interface, and whether the packet leaves or arrives.
+    pub direction: Direction,
+    /// All three parts.
+    pub bytes: &'a mut [u8],
+}
+
+/// A captured frame that waits for a verdict, or was given one after waiting.
+#[derive(Clone)]
+pub struct HeldFrame {
+    /// Where it was captured.
+    pub direction: Direction,
+    /// The three parts of [`Frame`].
+    pub bytes: Vec<u8>,
+}
+
+/// What the runtime does with a frame that was leaving the machine.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outgoing {
+    /// Put the same bytes back on the interface.
+    PutBack,
+    /// It was sealed; send the datagrams in the batch.
+    Sealed,
+    /// The engine kept, answered or dropped it.
+    Consumed,
+}
+
+/// What the runtime does with a frame that arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// Hand vnet header and IP packet (without the Ethernet header) to the local stack.
+    Deliver,
+    /// The engine used, answered or dropped it.
+    Consumed,
+}
+
+/// Equal-sized UDP datagrams from one local address to one remote address, contiguous, the last
+/// possibly shorter: exactly what one `sendmsg` with `UDP_SEGMENT` takes.
+#[derive(Debug, Default)]
+pub struct DatagramRun {
+    /// Source address (a local address of this machine).
+    pub from: Option<WireAddr>,
+    /// Destination address and UDP port.
+    pub to: Option<(WireAddr, u16)>,
+    /// Interface to send by, for addresses that need a scope.
+    pub interface: Option<Interface>,
+    /// Traffic class / TOS byte, copied from the inner packet (RFC 6040).
+    pub tos: u8,
+    /// Size of each datagram but the last, in bytes.
+    pub segment: usize,
+    /// The datagrams.
+    pub bytes: Vec<u8>,
+}
+
+impl DatagramRun {
+    /// Empties the run, keeping its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.segment = 0;
+    }
+
+    /// Number of datagrams.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        if self.segment == 0 { 0 } else { self.bytes.len().div_ceil(self.segment) }
+    }
+}
+
+/// Where a datagram on our UDP port came from.
+#[derive(Clone, Copy, Debug)]
+pub struct DatagramMeta {
+    /// Source address.
+    pub from: WireAddr,
+    /// Source UDP port.
+    pub from_port: u16,
+    /// Destination address: one of ours.
+    pub to: WireAddr,
+    /// Traffic class / TOS byte as received.
+    pub tos: u8,
+    /// Interface it arrived on.
+    pub interface: Interface,
+}
+
+/// A decrypted IP packet for the local stack, in pieces so that nothing is copied: write `vnet`,
+/// `header` and `payload` with one gathering write.
+pub struct Delivery<'a> {
+    /// vnet header, offsets relative to the IP header.
+    pub vnet: [u8; VNET_LEN],
+    /// IP header, rebuilt.
+    pub header: &'a [u8],
+    /// What follows it.
+    pub payload: &'a [u8],
+}
+
+/// How a control message travels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Carrier {
+    /// ICMP echo request (DDE, MPIT).
+    EchoRequest {
+        /// ICMP identifier.
+        id: u16,
+        /// ICMP sequence number.
+        seq: u16,
+    },
+    /// ICMP echo reply (RGI, CDN, NOMATCH) to a request with this id and sequence.
+    EchoReply {
+        /// ICMP identifier of the request.
+        id: u16,
+        /// ICMP sequence number of the request.
+        seq: u16,
+    },
+}
+
+/// A negotiation message to send.
+#[derive(Debug)]
+pub struct Transmit {
+    /// Source address.
+    pub from: WireAddr,
+    /// Destination address.
+    pub to: WireAddr,
+    /// Interface to send by, for addresses that need a scope.
+    pub interface: Interface,
+    /// The whole ICMP message: header, checksum, payload.
+    pub icmp: Vec<u8>,
+}
+
+/// A verdict the kernel may apply by itself, so that decided plaintext skips userspace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelVerdict {
+    /// Pass packets of the pair, both directions.
+    Bypass {
+        /// The pair.
+        pair: HostPair,
+        /// The kernel forgets it after this time.
+        lifetime: Duration,
+    },
+    /// Drop packets of the pair, both directions.
+    Discard {
+        /// The pair.
+        pair: HostPair,
+        /// The kernel forgets it after this time.
+        lifetime: Duration,
+    },
+    /// Forget the pair: its packets come to userspace again.
+    Forget {
+        /// The pair.
+        pair: HostPair,
+    },
+}
+
+/// What the engine wants done. Drain until `Idle`.
+pub enum Output {
+    /// Send a negotiation message.
+    Transmit(Transmit),
+    /// Send sealed datagrams.
+    Datagrams(DatagramRun),
+    /// Put a held frame back on its interface, in clear.
+    PutBack(HeldFrame),
+    /// Hand a held inbound frame to the local stack (after the Ethernet header is taken off).
+    DeliverFrame(HeldFrame),
+    /// Hand an IP packet the engine made (an ICMP error, say) to the local stack.
+    Deliver(Vec<u8>),
+    /// Change the kernel's verdict sets.
+    Kernel(KernelVerdict),
+    /// Something a person or a metric wants to know.
+    Event(Event),
+    /// Nothing more; call `tick` at this instant at the latest.
+    Idle {
+        /// Next deadline, if any.
+        until: Option<Instant>,
+        /// Which timer it is, so that a busy loop can name its cause.
+        reason: &'static str,
+    },
+}
+
+/// How a negotiation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NegotiationResult {
+    /// Both ends agreed to protect.
+    Protected,
+    /// A signed NOMATCH said: agent there, no common group.
+    NoMatch,
+    /// Nobody answered the whole ladder.
+    NoAnswer,
+    /// Outside the search scope; nobody was asked.
+    OutOfScope,
+}
+
+impl NegotiationResult {
+    /// Kebab-case spelling for metrics, logs and JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Protected => "protected",
+            Self::NoMatch => "no-match",
+            Self::NoAnswer => "no-answer",
+            Self::OutOfScope => "out-of-scope",
+        }
+    }
+}
+
+/// Something a person or a metric wants to know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A negotiation ended.
+    Negotiated {
+        /// The flow.
+        pair: HostPair,
+        /// How.
+        result: NegotiationResult,
+        /// From the first message to the verdict.
+        took: Duration,
+    },
+    /// A session took over from an older one (time, count or new epoch).
+    Rekeyed {
+        /// The flow.
+        pair: HostPair,
+        /// Epoch of the group key it is bound to.
+        epoch: Epoch,
+    },
+    /// A peer said goodbye, or was removed from the group.
+    PeerGone {
+        /// The flow.
+        pair: HostPair,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The path to a peer is narrower than its interface.
+    PathMtu {
+        /// The flow.
+        pair: HostPair,
+        /// New outer packet size in bytes.
+        mtu: u16,
+    },
+    /// A first packet left in clear although nobody refused: open mode's fallback, counted.
+    ClearFallback {
+        /// The flow.
+        pair: HostPair,
+        /// Why.
+        result: NegotiationResult,
+    },
+}
+
+/// One network interface under the hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterfaceInfo {
+    /// The kernel's index.
+    pub interface: Interface,
+    /// Name for people.
+    pub name: String,
+    /// Ethernet address.
+    pub mac: [u8; 6],
+    /// Link MTU in bytes.
+    pub mtu: u16,
+    /// Addresses with their prefix lengths.
+    pub addresses: Vec<(IpAddr, u8)>,
+}
+
+/// One PIT row, for `ges flows` and `ges status`.
+#[derive(Clone, Debug)]
+pub struct FlowSnapshot {
+    /// Our side.
+    pub local: FlowAddr,
+    /// The other side.
+    pub remote: FlowAddr,
+    /// `protected`, `clear`, `dropped` or `pending`.
+    pub verdict: &'static str,
+    /// Why, for people: `no-answer`, `no-match`, `out-of-scope`, …
+    pub reason: &'static str,
+    /// The peer agent, its group and its epoch, if protected.
+    pub peer: Option<PeerSnapshot>,
+    /// Since the row was made.
+    pub age: Duration,
+    /// Since the last packet.
+    pub idle: Duration,
+    /// Bytes received (inner packets).
+    pub bytes_in: u64,
+    /// Bytes sent (inner packets).
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+}
+
+/// The agent at the other end of a protected flow.
+#[derive(Clone, Debug)]
+pub struct PeerSnapshot {
+    /// Its id.
+    pub agent: GeId,
+    /// Group whose key both proved.
+    pub group: GroupId,
+    /// Name of the group.
+    pub group_name: String,
+    /// Epoch of that key.
+    pub epoch: Epoch,
+    /// The peer's mode.
+    pub mode: Mode,
+    /// Since the present session keys were agreed.
+    pub key_age: Duration,
+    /// `aes-256-gcm` or `chacha20-poly1305`.
+    pub aead: &'static str,
+    /// Time the last negotiation took.
+    pub negotiation: Duration,
+}
+
+/// Counters, for metrics. Never reset.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// One per [`DropReason::ALL`], outgoing.
+    pub dropped_out: Vec<u64>,
+    /// One per [`DropReason::ALL`], incoming.
+    pub dropped_in: Vec<u64>,
+    /// Packets and bytes sealed.
+    pub sealed: (u64, u64),
+    /// Packets and bytes opened.
+    pub opened: (u64, u64),
+    /// Packets and bytes passed in clear by userspace, outgoing.
+    pub clear_out: (u64, u64),
+    /// Packets and bytes passed in clear by userspace, incoming.
+    pub clear_in: (u64, u64),
+    /// Held packets by result: released, expired, overflow.
+    pub held: [u64; 3],
+    /// First packets that left in clear because nobody answered.
+    pub clear_fallbacks: u64,
+    /// Sessions rekeyed.
+    pub rekeys: u64,
+}
+
+impl Counters {
+    /// All zero, with one slot per drop reason.
+    #[must_use]
+    pub fn new() -> Self {
+        let zeros = vec![0; DropReason::ALL.len()];
+        Self { dropped_out: zeros.clone(), dropped_in: zeros, ..Self::default() }
+    }
+}
+
+/// The engine's state at one moment, for the control socket.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// This agent, once enrolled.
+    pub agent: Option<GeId>,
+    /// Mode in force.
+    pub mode: Mode,
+    /// Policy version in force.
+    pub version: u64,
+    /// Groups: id, name, epoch used for sending, seconds until it ends.
+    pub groups: Vec<(GroupId, String, Epoch, u64)>,
+    /// Seconds until this agent's certificate ends.
+    pub certificate_left: u64,
+    /// PIT rows.
+    pub flows: Vec<FlowSnapshot>,
+    /// Sessions alive.
+    pub sessions: usize,
+    /// Negotiations under way.
+    pub negotiations: usize,
+    /// Packets being held.
+    pub held: usize,
+    /// Counters.
+    pub counters: Counters,
+}

@@ -1,0 +1,85 @@
+//! Every cap, lifetime and retry count, with its reason. PROTOCOL.md 2.5 where not said otherwise.
+
+use core::time::Duration;
+
+/// Outgoing UDP port of sealed data, and the port it is received on.
+pub const DATA_PORT: u16 = 5865;
+
+/// Mark on everything this agent sends itself; the egress rule lets it pass.
+pub const MARK: u32 = 0x5865;
+
+/// Waits before the second, third and last attempt, and before the verdict. A TCP SYN is repeated
+/// after 1 s, so that two attempts fit before the program notices.
+pub const RETRY_LADDER: [Duration; 3] =
+    [Duration::from_millis(250), Duration::from_millis(500), Duration::from_millis(1000)];
+
+/// Jitter on the ladder, in percent either way, so that two ends do not collide for ever.
+pub const RETRY_JITTER_PERCENT: u64 = 10;
+
+/// How long open mode holds a first packet before it passes it in clear and asks on in the
+/// background. Longer would make the network feel slow.
+pub const OPEN_HOLD: Duration = Duration::from_millis(300);
+
+/// New session keys are negotiated after this time.
+pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
+/// Session keys are not used after this time.
+pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// How long after new session keys the old ones still open (packets under way).
+pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
+/// New session keys are negotiated after this many packets.
+pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
+/// A counter from here on is never used.
+pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
+/// Packets under one AES-GCM subkey: the low bits of the counter.
+pub const SUBKEY_BITS: u32 = 24;
+/// Failed openings after which the session is rekeyed, and after which it is dropped
+/// (RFC 9001 6.6, RFC 9147 4.5.3).
+pub const FAILED_OPEN_REKEY: u64 = 1 << 35;
+/// See [`FAILED_OPEN_REKEY`].
+pub const FAILED_OPEN_KILL: u64 = 1 << 36;
+
+/// Replay window in packets (RFC 6479); 64 of them are the block being cleared.
+pub const REPLAY_WINDOW: usize = 8192;
+
+/// A negotiation message's time stamp may be off by this much.
+pub const TIMESTAMP_WINDOW: Duration = Duration::from_secs(120);
+
+/// PIT rows of a host agent.
+pub const PIT_ROWS_HOST: usize = 65_536;
+/// PIT rows of a router agent.
+pub const PIT_ROWS_ROUTER: usize = 1_048_576;
+/// A row without packets for this long is forgotten: one negotiation, not a broken flow.
+pub const PIT_IDLE: Duration = Duration::from_secs(300);
+/// How long a plain destination is not asked again in the foreground.
+pub const NEGATIVE_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a destination once seen protected is not talked to in clear.
+pub const STICKY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Sticky entries kept.
+pub const STICKY_ENTRIES: usize = 65_536;
+
+/// Packets held per flow while it is negotiated.
+pub const HELD_PER_FLOW: usize = 8;
+/// Bytes held per flow: one 64 KiB super-packet must fit.
+pub const HELD_BYTES_PER_FLOW: usize = 96 * 1024;
+/// Bytes held by the whole agent.
+pub const HELD_BYTES: usize = 8 * 1024 * 1024;
+
+/// Negotiations under way, as initiator and as responder each.
+pub const NEGOTIATIONS: usize = 4096;
+/// A negotiation as responder that got no MPIT for this long is forgotten.
+pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
+/// Answers to requests already answered are kept this long for repeats.
+pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
+/// Requests answered with a signed NOMATCH per second.
+pub const NOMATCH_PER_SECOND: u32 = 10;
+
+/// A negotiation message is never larger: with IPv6 and ICMP headers it fits 1,280 bytes.
+pub const MESSAGE_MAX: usize = 1200;
+
+/// Smallest outer packet size a PTB may bring us to, IPv4 (RFC 1191 and the forged-PTB attacks).
+pub const MIN_PMTU_V4: u16 = 576;
+/// Smallest outer packet size a PTB may bring us to, IPv6 (RFC 8200).
+pub const MIN_PMTU_V6: u16 = 1280;
+/// A lowered path MTU is forgotten after this long, so that a repaired path is used again
+/// (RFC 1981 suggests ten minutes).
+pub const PMTU_LIFETIME: Duration = Duration::from_secs(600);
