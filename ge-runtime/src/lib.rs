@@ -1,1 +1,5 @@
 //! ge-runtime
+
+pub mod command;
+pub mod exit;
+pub mod options;
