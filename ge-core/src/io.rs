@@ -8,6 +8,8 @@ use crate::{DropReason, Epoch, GeId, GroupId, Mode};
 use core::net::IpAddr;
 use core::time::Duration;
 
+pub use crate::coalesce::Gather;
+
 /// Length of the Ethernet header that captured frames carry.
 pub const ETHERNET_LEN: usize = 14;
 /// Length of `struct virtio_net_hdr`, which precedes each packet on the TUN and the packet socket.
@@ -101,17 +103,6 @@ pub struct DatagramMeta {
     pub tos: u8,
     /// Interface it arrived on.
     pub interface: Interface,
-}
-
-/// A decrypted IP packet for the local stack, in pieces so that nothing is copied: write `vnet`,
-/// `header` and `payload` with one gathering write.
-pub struct Delivery<'a> {
-    /// vnet header, offsets relative to the IP header.
-    pub vnet: [u8; VNET_LEN],
-    /// IP header, rebuilt.
-    pub header: &'a [u8],
-    /// What follows it.
-    pub payload: &'a [u8],
 }
 
 /// How a control message travels.

@@ -17,14 +17,19 @@
 
 pub mod action;
 pub mod addr;
+pub mod coalesce;
 pub mod drop_reason;
 pub mod flow;
+pub mod fragment;
+pub mod icmp_error;
 pub mod id;
 pub mod io;
 pub mod limits;
 pub mod membership;
 pub mod mode;
 pub mod now;
+pub mod segment;
+pub mod wire;
 
 pub use action::Action;
 pub use drop_reason::DropReason;
