@@ -1,1 +1,38 @@
-fn main() {}
+//! `e2e [--jobs N] [NAME…]`, `e2e --list`: runs scenarios; closes with `N passed, N failed`.
+
+use anyhow::{Context, Result, bail};
+use e2e::{nest, runner};
+
+fn main() -> Result<std::process::ExitCode> {
+    nest::init()?;
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.first().map(String::as_str) {
+        Some(runner::INSIDE) => {
+            runner::run_inside(args.get(1).context("which scenario?")?)?;
+            Ok(std::process::ExitCode::SUCCESS)
+        }
+        Some("--list") => {
+            runner::list();
+            Ok(std::process::ExitCode::SUCCESS)
+        }
+        _ => run(&args),
+    }
+}
+
+fn run(args: &[String]) -> Result<std::process::ExitCode> {
+    let (jobs, names) = match args {
+        [flag, jobs, names @ ..] if flag == "--jobs" => {
+            (jobs.parse().context("--jobs takes a number")?, names)
+        }
+        names => (1, names),
+    };
+    if let Some(flag) = names.iter().find(|name| name.starts_with('-')) {
+        bail!("unknown option {flag}; usage: e2e [--jobs N] [NAME…] | e2e --list");
+    }
+    let counts = runner::run(names, jobs)?;
+    if counts.skipped > 0 {
+        println!("{} skipped", counts.skipped);
+    }
+    println!("{} passed, {} failed", counts.passed, counts.failed);
+    Ok(if counts.failed == 0 { 0 } else { 1 }.into())
+}

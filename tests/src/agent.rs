@@ -1,0 +1,288 @@
+//! A host agent in the lab, driven through its command line only.
+
+use crate::host::{DEV, Host};
+use crate::process::Process;
+use crate::programs::built;
+use crate::server::{Server, TokenRequest};
+use crate::wait::{wait_for, wait_until};
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+/// How long an agent may take to enrol and to put its hook in place.
+const START_DEADLINE: Duration = Duration::from_secs(15);
+
+/// A host agent: state directory, control socket, and the process while it runs.
+pub struct Agent {
+    /// Its machine.
+    pub host: Host,
+    server: String,
+    state: PathBuf,
+    token_file: PathBuf,
+    socket: PathBuf,
+    extra: Vec<String>,
+    process: Option<Process>,
+}
+
+impl Agent {
+    /// Gets a token for `group` and `mode` (`open` or `closed`), starts the agent, waits until it
+    /// is enrolled.
+    ///
+    /// # Errors
+    /// If it is not up in time; its log is in the error.
+    pub fn enrol(host: &Host, server: &Server, group: &str, mode: &str) -> Result<Self> {
+        let mut agent = Self::prepare(host, server, TokenRequest::new(group, mode))?;
+        agent.start()?;
+        Ok(agent)
+    }
+
+    /// [`Agent::enrol`] up to the point where it could be started.
+    ///
+    /// # Errors
+    /// If there is no token.
+    pub fn prepare(host: &Host, server: &Server, want: TokenRequest<'_>) -> Result<Self> {
+        Self::with_token(host, "ges", &server.url(), &server.token(want)?)
+    }
+
+    /// An agent called `name` that will use `token` at `server`.
+    ///
+    /// # Errors
+    /// If its files cannot be written.
+    pub fn with_token(host: &Host, name: &str, server: &str, token: &str) -> Result<Self> {
+        let agent = Self {
+            host: host.clone(),
+            server: server.to_owned(),
+            state: host.path(&format!("{name}.state")),
+            token_file: host.path(&format!("{name}.token")),
+            socket: host.path(&format!("{name}.sock")),
+            extra: Vec::new(),
+            process: None,
+        };
+        write_private(&agent.token_file, token)?;
+        Ok(agent)
+    }
+
+    /// Adds arguments to `ges run`.
+    pub fn add_args(&mut self, args: &[&str]) {
+        self.extra.extend(args.iter().map(|&arg| arg.to_owned()));
+    }
+
+    /// Starts it and waits until it is enrolled and its hook stands.
+    ///
+    /// # Errors
+    /// If it is not up in time; its log is in the error.
+    pub fn start(&mut self) -> Result<()> {
+        self.launch()?;
+        self.wait_up()
+    }
+
+    /// Starts it without waiting.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn launch(&mut self) -> Result<()> {
+        let mut command = self.host.command(built("ges")?);
+        command
+            .env("GES_SOCKET", &self.socket)
+            .args(["run", "--server", &self.server, "--interface", DEV])
+            .arg("--token-file")
+            .arg(&self.token_file)
+            .arg("--state")
+            .arg(&self.state)
+            .args(&self.extra);
+        self.process = Some(self.host.spawn("ges", command)?);
+        Ok(())
+    }
+
+    /// Waits until it is enrolled and its hook stands.
+    ///
+    /// # Errors
+    /// If it is not up in time; its log is in the error.
+    pub fn wait_up(&mut self) -> Result<()> {
+        let what = format!("the agent on {} to come up", self.host.name);
+        wait_until(&what, START_DEADLINE, || {
+            let process = self.process.as_mut().context("the agent was not started")?;
+            if let Some(code) = process.exit()? {
+                bail!("ges on {} ended with {code}: {}", self.host.name, process.log());
+            }
+            Ok(self.status().is_ok_and(|status| status["agent"].is_string()))
+        })
+        .with_context(|| self.process.as_ref().map(Process::log).unwrap_or_default())
+    }
+
+    /// Starts it and waits until it ends by itself, as it must after bad input.
+    ///
+    /// # Errors
+    /// If it goes on.
+    pub fn run_to_end(&mut self) -> Result<(i32, String)> {
+        self.launch()?;
+        let mut process = self.process.take().context("the agent was not started")?;
+        let code = process.wait(START_DEADLINE)?;
+        Ok((code, process.log()))
+    }
+
+    /// `ges ARGS` beside the agent, whatever comes of it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn ges_output(&self, args: &[&str]) -> Result<Output> {
+        let mut command = self.host.command(built("ges")?);
+        command.env("GES_SOCKET", &self.socket).args(args);
+        command.output().context("running ges")
+    }
+
+    /// `ges ARGS` beside the agent; what it printed.
+    ///
+    /// # Errors
+    /// If it does not exit with 0.
+    pub fn ges(&self, args: &[&str]) -> Result<String> {
+        let output = self.ges_output(args)?;
+        ensure!(
+            output.status.success(),
+            "ges {} on {}: {}{}",
+            args.join(" "),
+            self.host.name,
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// `ges status --json`.
+    ///
+    /// # Errors
+    /// If it fails or prints something else.
+    pub fn status(&self) -> Result<Value> {
+        serde_json::from_str(&self.ges(&["status", "--json"])?).context("ges status --json")
+    }
+
+    /// The row of the flow to `remote`, if there is one.
+    ///
+    /// # Errors
+    /// If `ges flows --json` fails or prints something else.
+    pub fn flow(&self, remote: IpAddr) -> Result<Option<Value>> {
+        let json: Value =
+            serde_json::from_str(&self.ges(&["flows", "--json"])?).context("ges flows --json")?;
+        let rows = json["flows"].as_array().context("no flows in ges flows --json")?;
+        let remote = remote.to_string();
+        Ok(rows.iter().find(|row| row["remote"] == remote.as_str()).cloned())
+    }
+
+    /// Verdict of the flow to `remote`: `protected`, `clear`, `dropped`, `pending`, or `none`.
+    ///
+    /// # Errors
+    /// As [`Agent::flow`].
+    pub fn verdict(&self, remote: IpAddr) -> Result<String> {
+        let row = self.flow(remote)?;
+        Ok(row.and_then(|row| Some(row["verdict"].as_str()?.to_owned())).unwrap_or("none".into()))
+    }
+
+    /// Waits until the flow to `remote` has `verdict`.
+    ///
+    /// # Errors
+    /// If it has another one when time is up.
+    pub fn wait_verdict(&self, remote: IpAddr, verdict: &str) -> Result<()> {
+        let mut last = String::new();
+        wait_until(&format!("verdict {verdict}"), Duration::from_secs(10), || {
+            last = self.verdict(remote)?;
+            Ok(last == verdict)
+        })
+        .with_context(|| format!("{} to {remote} is {last}", self.host.name))
+    }
+
+    /// Waits until the agent uses the key of `epoch` or a later one for its first group.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub fn wait_epoch(&self, epoch: u64) -> Result<()> {
+        let what = format!("epoch {epoch} on {}", self.host.name);
+        wait_until(&what, Duration::from_secs(10), || Ok(self.epoch()? >= epoch))
+    }
+
+    /// Epoch of the key used for sending in its first group.
+    ///
+    /// # Errors
+    /// If it is in no group.
+    pub fn epoch(&self) -> Result<u64> {
+        self.status()?["groups"][0]["epoch"].as_u64().context("no group epoch in ges status")
+    }
+
+    /// Its id, as the server lists it.
+    ///
+    /// # Errors
+    /// If it is not enrolled.
+    pub fn id(&self) -> Result<String> {
+        let status = self.status()?;
+        Ok(status["agent"].as_str().context("not enrolled")?.to_owned())
+    }
+
+    /// Waits until `ges status` shows `value` under `key`.
+    ///
+    /// # Errors
+    /// If it does not in time.
+    pub fn wait_status(&self, key: &str, value: &str) -> Result<()> {
+        wait_for(&format!("{key} = {value}"), Duration::from_secs(10), || {
+            Ok((self.status()?[key] == value).then_some(()))
+        })
+    }
+
+    /// Process id of the running agent.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the agent does not run")?.pid())
+    }
+
+    /// Kills it (SIGKILL).
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.take().map_or(Ok(()), |mut process| process.kill())
+    }
+
+    /// Asks it to end (SIGTERM) and waits; its exit code.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub fn stop(&mut self) -> Result<i32> {
+        self.process.take().context("the agent does not run")?.stop()
+    }
+
+    /// `ges down --purge`: stops it and removes everything it left on the machine.
+    ///
+    /// # Errors
+    /// If the command fails or the agent does not end.
+    pub fn purge(&mut self) -> Result<String> {
+        let state = self.state.to_string_lossy().into_owned();
+        let said = self.ges(&["down", "--purge", "--state", &state])?;
+        if let Some(mut process) = self.process.take() {
+            process.wait(Duration::from_secs(10))?;
+        }
+        Ok(said)
+    }
+
+    /// Directory of its keys and cache.
+    #[must_use]
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+}
+
+/// A file only its owner may read.
+fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    writeln!(file, "{text}").context("writing a token")
+}

@@ -1,0 +1,302 @@
+//! A packet capture of our own: what a wire tap between two machines would have seen.
+//!
+//! One thread reads an `AF_PACKET` socket on an interface of the switch and keeps *counts* by
+//! addresses and [`Kind`], so that a run of any length needs little memory. A marker given at the
+//! start is searched in every byte of every frame. The kernel says how many frames it had no room
+//! for; a test that proves an absence must ask [`Tally::complete`].
+
+mod frame;
+
+pub use frame::{Kind, Packet, describe};
+
+use crate::host::Host;
+use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// Room for frames the thread has not read yet: a second of a few gigabits.
+const SOCKET_BUFFER: libc::c_int = 256 << 20;
+/// Largest frame: a 64 KiB super-packet and its Ethernet header.
+const FRAME_MAX: usize = 65_536 + 64;
+/// Clear frames described in full, to say in a failure what leaked.
+const SAMPLES: usize = 12;
+/// How long the thread waits for a frame before it looks whether it shall stop.
+const POLL_MS: libc::c_int = 20;
+
+/// What was seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Frames by source, destination and kind.
+    pub frames: BTreeMap<(IpAddr, IpAddr, Kind), u64>,
+    /// Bytes by the same.
+    pub bytes: BTreeMap<(IpAddr, IpAddr, Kind), u64>,
+    /// Frames that contain the marker.
+    pub marker: u64,
+    /// Frames the kernel had no room for.
+    pub lost: u64,
+    samples: Vec<String>,
+}
+
+impl Tally {
+    fn add(&mut self, frame: &[u8], marker: Option<&[u8]>) {
+        if marker.is_some_and(|marker| contains(frame, marker)) {
+            self.marker += 1;
+        }
+        let Some(packet) = Packet::parse(frame) else { return };
+        let key = (packet.from, packet.to, packet.kind);
+        *self.frames.entry(key).or_default() += 1;
+        *self.bytes.entry(key).or_default() += frame.len() as u64;
+        if packet.kind.is_clear() && self.samples.len() < SAMPLES {
+            self.samples.push(describe(&packet, frame));
+        }
+    }
+
+    /// Frames between two machines, both directions, of the kinds `wanted`.
+    #[must_use]
+    pub fn between(&self, one: &Host, other: &Host, wanted: fn(Kind) -> bool) -> u64 {
+        let is_pair = |from: &IpAddr, to: &IpAddr| {
+            let (x, y) = (one.addresses(), other.addresses());
+            (x.contains(from) && y.contains(to)) || (y.contains(from) && x.contains(to))
+        };
+        self.frames
+            .iter()
+            .filter(|((from, to, kind), _)| is_pair(from, to) && wanted(*kind))
+            .map(|(_, count)| count)
+            .sum()
+    }
+
+    /// Sealed datagrams between two machines.
+    #[must_use]
+    pub fn sealed(&self, one: &Host, other: &Host) -> u64 {
+        self.between(one, other, |kind| kind == Kind::Sealed)
+    }
+
+    /// Plaintext of programs between two machines.
+    #[must_use]
+    pub fn clear(&self, one: &Host, other: &Host) -> u64 {
+        self.between(one, other, Kind::is_clear)
+    }
+
+    /// That no plaintext went between two machines and that nothing was overlooked.
+    ///
+    /// # Errors
+    /// With the first frames that went in clear.
+    pub fn ensure_no_clear(&self, one: &Host, other: &Host) -> Result<()> {
+        self.complete()?;
+        let clear = self.clear(one, other);
+        ensure!(
+            clear == 0,
+            "{clear} frames in clear between {} and {}; the first of all:\n  {}",
+            one.name,
+            other.name,
+            self.samples.join("\n  ")
+        );
+        Ok(())
+    }
+
+    /// That the kernel lost no frame, without which an absence proves nothing.
+    ///
+    /// # Errors
+    /// If it did.
+    pub fn complete(&self) -> Result<()> {
+        ensure!(self.lost == 0, "the capture lost {} frames: it proves nothing", self.lost);
+        Ok(())
+    }
+}
+
+/// A running capture; stops when dropped.
+pub struct Capture {
+    tally: Arc<Mutex<Tally>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Capture {
+    /// Starts on interface `dev` of `host`, in both directions. Frames sent before this returns are
+    /// not seen, all later ones are.
+    ///
+    /// # Errors
+    /// If the interface does not exist or a packet socket is refused.
+    pub fn start(host: &Host, dev: &str, marker: Option<&[u8]>) -> Result<Self> {
+        let socket = host.enter(|| open(dev))?;
+        let tally = Arc::new(Mutex::new(Tally::default()));
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = std::thread::spawn({
+            let (tally, stop) = (Arc::clone(&tally), Arc::clone(&stop));
+            let marker = marker.map(<[u8]>::to_vec);
+            move || read(&socket, marker.as_deref(), &tally, &stop)
+        });
+        Ok(Self { tally, stop, thread: Some(thread) })
+    }
+
+    /// What was seen up to now; frames on the wire this instant may be missing.
+    #[must_use]
+    pub fn so_far(&self) -> Tally {
+        self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Stops after everything that waits was read.
+    ///
+    /// # Errors
+    /// If reading failed.
+    pub fn finish(mut self) -> Result<Tally> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            match thread.join() {
+                Ok(result) => result?,
+                Err(_) => bail!("the capture panicked"),
+            }
+        }
+        Ok(self.so_far())
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A packet socket bound to `dev` of the calling thread's namespace.
+fn open(dev: &str) -> Result<OwnedFd> {
+    let protocol = (libc::ETH_P_ALL as u16).to_be();
+    let name = std::ffi::CString::new(dev)?;
+    // SAFETY: plain system calls; every pointer is to a live local of the size given.
+    unsafe {
+        // Protocol 0 receives nothing, so that no frame of another interface slips in before bind.
+        let fd = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        if fd < 0 {
+            return Err(last_error("opening a packet socket"));
+        }
+        let fd = OwnedFd::from_raw_fd(fd);
+        set_buffer(&fd)?;
+        let index = libc::if_nametoindex(name.as_ptr());
+        if index == 0 {
+            return Err(last_error(&format!("looking up {dev}")));
+        }
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = protocol;
+        address.sll_ifindex = libc::c_int::try_from(index)?;
+        let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        if libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) < 0 {
+            return Err(last_error(&format!("binding to {dev}")));
+        }
+        Ok(fd)
+    }
+}
+
+/// As large as allowed: beyond the system's limit for root, up to it for others.
+fn set_buffer(fd: &OwnedFd) -> Result<()> {
+    let size = SOCKET_BUFFER;
+    let set = |option| {
+        let length = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: the value is a live c_int of the length given.
+        unsafe {
+            libc::setsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const size).cast(),
+                length,
+            ) == 0
+        }
+    };
+    ensure!(set(libc::SO_RCVBUFFORCE) || set(libc::SO_RCVBUF), last_error("sizing the capture"));
+    Ok(())
+}
+
+fn read(
+    socket: &OwnedFd,
+    marker: Option<&[u8]>,
+    tally: &Mutex<Tally>,
+    stop: &AtomicBool,
+) -> Result<()> {
+    let mut frame = vec![0u8; FRAME_MAX];
+    loop {
+        let stopping = stop.load(Ordering::Relaxed);
+        let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one pollfd, and it lives.
+        let ready = unsafe { libc::poll(&raw mut waiting, 1, POLL_MS) };
+        let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if ready > 0 {
+            while let Some(length) = receive(socket, &mut frame)? {
+                tally.add(&frame[..length], marker);
+            }
+        }
+        tally.lost += lost(socket)?;
+        if ready <= 0 && stopping {
+            return Ok(());
+        }
+    }
+}
+
+/// One frame, or `None` if none waits.
+fn receive(socket: &OwnedFd, frame: &mut [u8]) -> Result<Option<usize>> {
+    // SAFETY: the kernel writes at most `frame.len()` bytes into `frame`.
+    let length = unsafe {
+        libc::recv(socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
+    };
+    if let Ok(length) = usize::try_from(length) {
+        return Ok(Some(length));
+    }
+    let error = std::io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EINTR) => Ok(None),
+        // The interface went down: a fact about the lab, and later frames still come.
+        Some(libc::ENETDOWN) => Ok(None),
+        _ => Err(error).context("reading the capture"),
+    }
+}
+
+/// Frames dropped since the last call; the kernel resets its count on reading.
+fn lost(socket: &OwnedFd) -> Result<u64> {
+    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, the length is that of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut length,
+        )
+    };
+    ensure!(result == 0, last_error("reading capture statistics"));
+    Ok(u64::from(stats.tp_drops))
+}
+
+fn last_error(what: &str) -> anyhow::Error {
+    anyhow::Error::from(std::io::Error::last_os_error()).context(what.to_owned())
+}
+
+fn contains(frame: &[u8], marker: &[u8]) -> bool {
+    let Some((&first, rest)) = marker.split_first() else { return false };
+    let mut at = frame;
+    while let Some(found) = at.iter().position(|&byte| byte == first) {
+        at = &at[found + 1..];
+        if at.starts_with(rest) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::contains;
+
+    #[test]
+    fn finds_a_marker_anywhere_and_nothing_else() {
+        assert!(contains(b"abcabd", b"abd"));
+        assert!(contains(b"aaab", b"aab"));
+        assert!(!contains(b"abcab", b"abd"));
+        assert!(!contains(b"", b"a"));
+        assert!(!contains(b"abc", b""));
+    }
+}

@@ -1,0 +1,34 @@
+//! Where the programs under test and the programs of the system are.
+
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// A program of this workspace, built beside the running one.
+///
+/// # Errors
+/// If it has not been built.
+pub fn built(name: &str) -> Result<PathBuf> {
+    let own = std::env::current_exe().context("finding this program")?;
+    let dir = own.parent().context("a directory with programs")?;
+    // Test binaries live one level deeper, in `deps`.
+    let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
+    let path = dir.join(name);
+    if !path.is_file() {
+        bail!("{} is not built; run `cargo build --release --workspace`", path.display());
+    }
+    Ok(path)
+}
+
+/// A program of the system: on `PATH`, or in the directories of the administrator.
+#[must_use]
+pub fn installed(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|dir| dir.join(name))
+        .find(|file| is_executable(file))
+}
+
+fn is_executable(file: &Path) -> bool {
+    nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok() && file.is_file()
+}

@@ -1,0 +1,3 @@
+//! The scenarios, one file for each side of the product.
+
+pub(crate) mod lab;
