@@ -1,0 +1,307 @@
+//! What people and scripts are told: the shapes behind `ges status`, `flows` and `ping`.
+//!
+//! A report is made from the engine's [`Snapshot`], the runtime's [`Facts`] and the time, by pure
+//! functions; it travels over the control socket as JSON and is what `--json` prints. So text and
+//! JSON can be tested against golden files without an agent. Fields are only ever added. Times are
+//! RFC 3339 in UTC, durations seconds, sizes bytes. No report carries a secret.
+
+mod facts;
+mod health;
+mod verdict;
+
+pub use facts::{Facts, ServerFacts, SharedFacts};
+pub use health::{Health, Severity, health};
+pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
+
+use ge_core::io::{FlowSnapshot, PeerSnapshot, Snapshot};
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Flow rows in a status report: those used last. A screen holds fewer; `ges flows` has them all.
+pub const STATUS_ROWS: usize = 50;
+
+/// Answer to `ges status`, schema `ges.status/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StatusReport {
+    /// Version of the running agent.
+    pub version: String,
+    /// Agent id in hex; `null` while not enrolled.
+    pub agent: Option<String>,
+    /// `open` or `closed`.
+    pub mode: String,
+    /// Version of the domain's policy in force.
+    pub policy_version: u64,
+    /// When the agent started, RFC 3339.
+    pub started: String,
+    /// Seconds since then.
+    pub uptime_seconds: u64,
+    /// The management server as this agent sees it.
+    pub server: ServerReport,
+    /// Interfaces under the hook.
+    pub interfaces: Vec<String>,
+    /// Groups this agent is in.
+    pub groups: Vec<GroupReport>,
+    /// Seconds until this agent's certificate ends.
+    pub certificate_left_seconds: u64,
+    /// PIT rows by verdict.
+    pub counts: VerdictCounts,
+    /// Sessions alive.
+    pub sessions: usize,
+    /// Negotiations under way.
+    pub negotiations: usize,
+    /// Packets being held.
+    pub held: usize,
+    /// The [`STATUS_ROWS`] rows used last, latest first.
+    pub flows: Vec<FlowReport>,
+    /// Problems, worst first; empty if all is well.
+    pub health: Vec<Health>,
+}
+
+/// The management server as the agent sees it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ServerReport {
+    /// Base URL.
+    pub url: Option<String>,
+    /// `ok`, `unreachable`, or `unknown` before the first contact.
+    pub state: String,
+    /// Last contact, RFC 3339.
+    pub last_contact: Option<String>,
+    /// Seconds since the last contact.
+    pub sync_age_seconds: Option<u64>,
+    /// Not reached since, RFC 3339.
+    pub unreachable_since: Option<String>,
+}
+
+/// A group of this agent.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupReport {
+    /// Number.
+    pub id: u32,
+    /// Name.
+    pub name: String,
+    /// Epoch of the key used for sending.
+    pub epoch: u32,
+    /// Seconds until that key ends.
+    pub ends_in_seconds: u64,
+}
+
+/// One PIT row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowReport {
+    /// Our side.
+    pub local: IpAddr,
+    /// The other side.
+    pub remote: IpAddr,
+    /// What happens to its packets.
+    pub verdict: Verdict,
+    /// Why: `no-answer`, `no-match`, `out-of-scope`, …
+    pub reason: String,
+    /// The agent at the other end, if protected.
+    pub peer: Option<PeerReport>,
+    /// Seconds since the row was made.
+    pub age_seconds: f64,
+    /// Seconds since its last packet.
+    pub idle_seconds: f64,
+    /// Bytes received.
+    pub bytes_in: u64,
+    /// Bytes sent.
+    pub bytes_out: u64,
+    /// Packets received.
+    pub packets_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+}
+
+/// The agent at the other end of a protected flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PeerReport {
+    /// Its id in hex.
+    pub agent: String,
+    /// `open` or `closed`.
+    pub mode: String,
+    /// Number of the group whose key both proved.
+    pub group_id: u32,
+    /// Name of that group.
+    pub group: String,
+    /// Epoch of that key.
+    pub epoch: u32,
+    /// Algorithm of the data packets.
+    pub aead: String,
+    /// Seconds since the present session keys were agreed.
+    pub key_age_seconds: f64,
+    /// Seconds the last negotiation took.
+    pub negotiation_seconds: f64,
+}
+
+/// Answer to `ges flows`, schema `ges.flows/1`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FlowsReport {
+    /// Rows by address of the other side.
+    pub flows: Vec<FlowReport>,
+}
+
+/// The negotiation part of `ges ping`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// The address asked for.
+    pub address: IpAddr,
+    /// This agent's id in hex.
+    pub agent: Option<String>,
+    /// This agent's mode.
+    pub mode: String,
+    /// The row, if one was made.
+    pub flow: Option<FlowReport>,
+    /// Seconds from the request to the verdict.
+    pub took_seconds: f64,
+}
+
+/// One echo of `ges ping`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EchoReport {
+    /// Number of the echo, from 1.
+    pub sequence: u16,
+    /// Seconds until the answer; `null` if none came in time.
+    pub round_trip_seconds: Option<f64>,
+}
+
+impl StatusReport {
+    /// The whole picture at `now`.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Self {
+        let mut rows: Vec<&FlowSnapshot> = snapshot.flows.iter().collect();
+        rows.sort_by_key(|row| (row.idle, row.remote, row.local));
+        rows.truncate(STATUS_ROWS);
+        Self {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            agent: snapshot.agent.map(|agent| agent.to_string()),
+            mode: snapshot.mode.as_str().to_owned(),
+            policy_version: snapshot.version,
+            started: rfc3339(facts.started),
+            uptime_seconds: since(facts.started, now).as_secs(),
+            server: ServerReport::new(&facts.server, now),
+            interfaces: facts.interfaces.clone(),
+            groups: groups(snapshot),
+            certificate_left_seconds: snapshot.certificate_left,
+            counts: VerdictCounts::of(&snapshot.flows),
+            sessions: snapshot.sessions,
+            negotiations: snapshot.negotiations,
+            held: snapshot.held,
+            flows: rows.into_iter().map(FlowReport::new).collect(),
+            health: health(snapshot, facts, now),
+        }
+    }
+}
+
+impl FlowsReport {
+    /// All rows, or those with one verdict.
+    #[must_use]
+    pub fn new(snapshot: &Snapshot, only: Option<Verdict>) -> Self {
+        let mut flows: Vec<FlowReport> = snapshot
+            .flows
+            .iter()
+            .map(FlowReport::new)
+            .filter(|flow| only.is_none_or(|verdict| flow.verdict == verdict))
+            .collect();
+        flows.sort_by_key(|flow| (flow.remote, flow.local));
+        Self { flows }
+    }
+}
+
+impl FlowReport {
+    fn new(row: &FlowSnapshot) -> Self {
+        Self {
+            local: row.local.0,
+            remote: row.remote.0,
+            verdict: Verdict::of(row),
+            reason: row.reason.to_owned(),
+            peer: row.peer.as_ref().map(PeerReport::new),
+            age_seconds: row.age.as_secs_f64(),
+            idle_seconds: row.idle.as_secs_f64(),
+            bytes_in: row.bytes_in,
+            bytes_out: row.bytes_out,
+            packets_in: row.packets_in,
+            packets_out: row.packets_out,
+        }
+    }
+}
+
+impl PeerReport {
+    fn new(peer: &PeerSnapshot) -> Self {
+        Self {
+            agent: peer.agent.to_string(),
+            mode: peer.mode.as_str().to_owned(),
+            group_id: peer.group.0,
+            group: peer.group_name.clone(),
+            epoch: peer.epoch.0,
+            aead: peer.aead.to_owned(),
+            key_age_seconds: peer.key_age.as_secs_f64(),
+            negotiation_seconds: peer.negotiation.as_secs_f64(),
+        }
+    }
+}
+
+impl ProbeReport {
+    /// What came of asking for `address`.
+    #[must_use]
+    pub fn new(
+        address: IpAddr,
+        snapshot: &Snapshot,
+        flow: Option<&FlowSnapshot>,
+        took: Duration,
+    ) -> Self {
+        Self {
+            address,
+            agent: snapshot.agent.map(|agent| agent.to_string()),
+            mode: snapshot.mode.as_str().to_owned(),
+            flow: flow.map(FlowReport::new),
+            took_seconds: took.as_secs_f64(),
+        }
+    }
+}
+
+impl ServerReport {
+    fn new(server: &ServerFacts, now: SystemTime) -> Self {
+        let state = match (server.unreachable_since, server.last_contact) {
+            (Some(_), _) => "unreachable",
+            (None, Some(_)) => "ok",
+            (None, None) => "unknown",
+        };
+        Self {
+            url: server.url.clone(),
+            state: state.to_owned(),
+            last_contact: server.last_contact.map(rfc3339),
+            sync_age_seconds: server.last_contact.map(|last| since(last, now).as_secs()),
+            unreachable_since: server.unreachable_since.map(rfc3339),
+        }
+    }
+}
+
+fn groups(snapshot: &Snapshot) -> Vec<GroupReport> {
+    snapshot
+        .groups
+        .iter()
+        .map(|(id, name, epoch, left)| GroupReport {
+            id: id.0,
+            name: name.clone(),
+            epoch: epoch.0,
+            ends_in_seconds: *left,
+        })
+        .collect()
+}
+
+/// `at` in RFC 3339, UTC, whole seconds.
+fn rfc3339(at: SystemTime) -> String {
+    OffsetDateTime::from(at)
+        .replace_nanosecond(0)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .expect("invariant: the system clock lies within the years RFC 3339 can write")
+}
+
+/// How long ago `earlier` was; zero if the clock was set back since.
+fn since(earlier: SystemTime, now: SystemTime) -> Duration {
+    now.duration_since(earlier).unwrap_or_default()
+}

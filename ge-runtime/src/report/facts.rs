@@ -1,0 +1,94 @@
+//! What the runtime knows beside the engine: when it started, its interfaces, its server.
+//!
+//! The parts that learn these things (server client, interface watch) write them here; reports
+//! read them. One lock, held for a copy.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+/// What the runtime knows beside the engine.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// When the agent started.
+    pub started: SystemTime,
+    /// Names of the interfaces under the hook.
+    pub interfaces: Vec<String>,
+    /// The management server.
+    pub server: ServerFacts,
+}
+
+/// The management server as the agent sees it.
+#[derive(Clone, Debug, Default)]
+pub struct ServerFacts {
+    /// Base URL.
+    pub url: Option<String>,
+    /// When it last answered.
+    pub last_contact: Option<SystemTime>,
+    /// Since when it has not answered; `None` while it does.
+    pub unreachable_since: Option<SystemTime>,
+}
+
+/// [`Facts`] that several threads write and read.
+#[derive(Clone)]
+pub struct SharedFacts(Arc<Mutex<Facts>>);
+
+impl SharedFacts {
+    /// An agent that starts now, with the server `url` if one is known.
+    #[must_use]
+    pub fn new(started: SystemTime, url: Option<String>) -> Self {
+        let server = ServerFacts { url, ..ServerFacts::default() };
+        Self(Arc::new(Mutex::new(Facts { started, interfaces: Vec::new(), server })))
+    }
+
+    /// A copy for a report.
+    #[must_use]
+    pub fn get(&self) -> Facts {
+        self.lock().clone()
+    }
+
+    /// The interfaces under the hook changed.
+    pub fn set_interfaces(&self, names: Vec<String>) {
+        self.lock().interfaces = names;
+    }
+
+    /// The server's address became known or changed.
+    pub fn set_server(&self, url: String) {
+        self.lock().server.url = Some(url);
+    }
+
+    /// The server answered.
+    pub fn server_reached(&self, now: SystemTime) {
+        let server = &mut self.lock().server;
+        server.last_contact = Some(now);
+        server.unreachable_since = None;
+    }
+
+    /// The server did not answer. Only the first failure in a row counts.
+    pub fn server_failed(&self, now: SystemTime) {
+        self.lock().server.unreachable_since.get_or_insert(now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Facts> {
+        // A writer cannot leave the facts half written: each stores one value.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    #[test]
+    fn the_first_failure_in_a_row_dates_the_outage() {
+        let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
+        let facts = SharedFacts::new(at(0), None);
+        facts.server_reached(at(10));
+        facts.server_failed(at(20));
+        facts.server_failed(at(30));
+        assert_eq!(facts.get().server.unreachable_since, Some(at(20)));
+        facts.server_reached(at(40));
+        assert_eq!(facts.get().server.unreachable_since, None);
+        assert_eq!(facts.get().server.last_contact, Some(at(40)));
+    }
+}

@@ -1,0 +1,189 @@
+//! The `# Health` block: problems only, each with a stable code and the command that helps.
+//!
+//! One cause hides its effects: an agent that is not enrolled has no keys that could end. Codes
+//! are never reused for another problem. Conditions that pass by themselves are warnings or
+//! errors and fail `ges status --check`; counters since the start never go back to zero, so what
+//! is told from them is a notice.
+
+use super::{Facts, rfc3339, since};
+use ge_core::io::Snapshot;
+use ge_core::{DropReason, limits};
+use serde::{Deserialize, Serialize};
+use std::time::{Duration, SystemTime};
+
+/// A server away for less is a restart or a lost packet.
+const SERVER_GRACE: Duration = Duration::from_secs(60);
+/// A certificate lives 24 h and is renewed after 8 h (PROTOCOL.md 2.5): with less than this left,
+/// eight hours of renewals have failed.
+const CERTIFICATE_SOON: Duration = Duration::from_secs(8 * 3600);
+/// The next epoch starts 600 s before the last one ends (PROTOCOL.md 2.5): with less than this
+/// left, there is no next one.
+const KEY_SOON: Duration = Duration::from_secs(300);
+/// With the server away no next epoch can come: say so while there is time to act.
+const KEY_SOON_ALONE: Duration = Duration::from_secs(8 * 3600);
+/// Share of the PIT that may fill before somebody should look, in percent.
+const PIT_FULL_PERCENT: usize = 90;
+
+/// How bad a problem is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing; nothing is at risk.
+    Notice,
+    /// Will get worse if nobody acts.
+    Warning,
+    /// Does not work.
+    Error,
+}
+
+impl Severity {
+    /// All severities, mildest first.
+    pub const ALL: [Self; 3] = [Self::Notice, Self::Warning, Self::Error];
+
+    /// The word in JSON and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One problem.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// Stable code, `W-…`.
+    pub code: String,
+    /// How bad it is.
+    pub severity: Severity,
+    /// One sentence.
+    pub text: String,
+    /// The command that helps.
+    pub command: String,
+}
+
+impl Health {
+    fn new(code: &str, severity: Severity, text: String, command: &str) -> Self {
+        Self { code: code.to_owned(), severity, text, command: command.to_owned() }
+    }
+}
+
+/// All problems at `now`, worst first.
+#[must_use]
+pub fn health(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Vec<Health> {
+    if snapshot.agent.is_none() {
+        let text = "this host has no membership yet; its traffic is not protected".to_owned();
+        let command = "journalctl -u ges -n 20";
+        return vec![Health::new("W-NOT-ENROLLED", Severity::Error, text, command)];
+    }
+    let mut found = Vec::new();
+    found.extend(server_away(facts, now));
+    found.extend(certificate_ends(snapshot));
+    found.extend(keys_end(snapshot, facts));
+    found.extend(pit_full(snapshot));
+    found.extend(clear_fallbacks(snapshot));
+    found.extend(held_overflow(snapshot));
+    found.extend(clear_on_protected(snapshot));
+    found.sort_by_key(|item| std::cmp::Reverse(item.severity));
+    found
+}
+
+fn server_away(facts: &Facts, now: SystemTime) -> Option<Health> {
+    let away = facts.server.unreachable_since?;
+    if since(away, now) < SERVER_GRACE {
+        return None;
+    }
+    let text = format!(
+        "the management server was not reached since {}; traffic goes on with the keys in hand",
+        rfc3339(away)
+    );
+    Some(Health::new("W-SERVER", Severity::Warning, text, "journalctl -u ges -n 20"))
+}
+
+fn certificate_ends(snapshot: &Snapshot) -> Option<Health> {
+    let left = Duration::from_secs(snapshot.certificate_left);
+    if left >= CERTIFICATE_SOON {
+        return None;
+    }
+    let (severity, text) = if left.is_zero() {
+        (Severity::Error, "this host's certificate has ended; no new flow is protected".to_owned())
+    } else {
+        let text = format!("this host's certificate ends in {}", rough(left));
+        (Severity::Warning, text)
+    };
+    Some(Health::new("W-CERT-ENDS", severity, text, "systemctl restart ges"))
+}
+
+fn keys_end(snapshot: &Snapshot, facts: &Facts) -> Vec<Health> {
+    let alone = facts.server.unreachable_since.is_some();
+    let soon = if alone { KEY_SOON_ALONE } else { KEY_SOON };
+    let problem = |name: &str, epoch: u32, left: Duration| {
+        let (severity, text) = if left.is_zero() {
+            (Severity::Error, format!("group {name}: key epoch {epoch} has ended"))
+        } else {
+            let text = format!("group {name}: key epoch {epoch} ends in {}", rough(left));
+            (Severity::Warning, text)
+        };
+        let command = format!("mgmt-server key rotate {name}");
+        Health::new("W-KEY-AGE", severity, text, &command)
+    };
+    snapshot
+        .groups
+        .iter()
+        .map(|(_, name, epoch, left)| (name, epoch.0, Duration::from_secs(*left)))
+        .filter(|(_, _, left)| *left < soon)
+        .map(|(name, epoch, left)| problem(name, epoch, left))
+        .collect()
+}
+
+fn pit_full(snapshot: &Snapshot) -> Option<Health> {
+    let rows = snapshot.flows.len();
+    if rows < limits::PIT_ROWS_HOST / 100 * PIT_FULL_PERCENT {
+        return None;
+    }
+    let text = format!("{rows} of {} flow rows are in use", limits::PIT_ROWS_HOST);
+    Some(Health::new("W-PIT-FULL", Severity::Warning, text, "ges flows"))
+}
+
+fn clear_fallbacks(snapshot: &Snapshot) -> Option<Health> {
+    let count = snapshot.counters.clear_fallbacks;
+    if count == 0 {
+        return None;
+    }
+    let text = format!("{} left in clear because nobody answered", plural(count, "first packet"));
+    Some(Health::new("W-CLEAR-FALLBACK", Severity::Notice, text, "ges flows --verdict clear"))
+}
+
+fn held_overflow(snapshot: &Snapshot) -> Option<Health> {
+    let [_, _, overflow] = snapshot.counters.held;
+    if overflow == 0 {
+        return None;
+    }
+    let text = format!("{} dropped because a hold queue was full", plural(overflow, "packet"));
+    Some(Health::new("W-HELD-OVERFLOW", Severity::Notice, text, "ges flows --verdict pending"))
+}
+
+fn clear_on_protected(snapshot: &Snapshot) -> Option<Health> {
+    let slot = DropReason::ALL.iter().position(|r| *r == DropReason::ClearOnProtected)?;
+    let count = snapshot.counters.dropped_in.get(slot).copied().filter(|count| *count > 0)?;
+    let text = format!("{} arrived in clear for protected flows", plural(count, "packet"));
+    Some(Health::new("W-CLEAR-ARRIVED", Severity::Notice, text, "ges flows --verdict protected"))
+}
+
+fn plural(count: u64, noun: &str) -> String {
+    if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// A duration as people say it: its largest unit that is at least two, rounded down.
+fn rough(left: Duration) -> String {
+    let secs = left.as_secs();
+    let (count, unit) = match secs {
+        172_800.. => (secs / 86_400, "day"),
+        7_200.. => (secs / 3_600, "hour"),
+        120.. => (secs / 60, "minute"),
+        _ => (secs, "second"),
+    };
+    plural(count, unit)
+}
