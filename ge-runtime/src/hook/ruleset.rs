@@ -1,0 +1,307 @@
+//! The rules, as one transaction that replaces whatever was there.
+//!
+//! ```text
+//! table netdev gsagent {
+//!   chain in_eth0   ingress            chain out_eth0   egress
+//!     source is our address   drop       mark is ours            accept
+//!     IPv4   jump in4                    source is not ours      accept | DROP
+//!     IPv6   jump in6                    IPv4   jump out4
+//!     to our directed broadcast  accept  IPv6   jump out6
+//!     to the group bit   drop            IPv4, IPv6   fwd to the TUN
+//!     to somebody else   accept | DROP   [closed: link control   accept]
+//!     IPv4, IPv6   fwd to the TUN        policy accept | DROP
+//!     [closed: link control   accept]
+//!     policy accept | DROP
+//!
+//!   chain in4 in6                      chain out4 out6
+//!     our data port         accept       DHCP, IGMP, MLD, ND     accept
+//!     DHCP, IGMP, MLD, ND   accept       group bit               accept | DROP
+//!     our own connections   accept       IPv6 link-local         accept | DROP
+//!     multicast             accept|DROP  discarded pairs         drop
+//!     ICMPv6 errors         return       bypassed pairs          accept
+//!     IPv6 link-local       accept|DROP
+//!     discarded pairs       drop
+//!     bypassed pairs        accept
+//! }
+//! ```
+//!
+//! Where two verdicts stand, the first is open mode and the second closed mode. The EtherType is
+//! read from the frame, a VLAN tag included, so tagged frames match no IP rule: open mode passes
+//! them, closed mode drops them.
+//!
+//! Direction is told from the source address by the reader of the TUN. Three rules make that safe:
+//! nobody may send us our own address, frames that leave with another one (a bridged guest's) are
+//! not ours, and neither are frames that arrive for another one (a sniffer switched the interface
+//! to promiscuous).
+
+use super::{HookConfig, HookedInterface, sets};
+use crate::nft::{Base, Batch, Field, HookPoint, Rule, Verdict};
+use ge_core::Mode;
+
+const ETHER_TARGET: Field = Field { base: Base::Link, offset: 0, len: 6 };
+const ETHER_TARGET_FIRST: Field = Field { base: Base::Link, offset: 0, len: 1 };
+const ETHER_SOURCE: Field = Field { base: Base::Link, offset: 6, len: 6 };
+const ETHER_TYPE: Field = Field { base: Base::Link, offset: 12, len: 2 };
+const PORT_SOURCE: Field = Field { base: Base::Transport, offset: 0, len: 2 };
+const PORT_TARGET: Field = Field { base: Base::Transport, offset: 2, len: 2 };
+const ICMP_TYPE: Field = Field { base: Base::Transport, offset: 0, len: 1 };
+
+const IGMP: u8 = 2;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// Group bit of an Ethernet address: the lowest of the first byte.
+const GROUP_BIT: [u8; 1] = [1];
+
+/// What closed mode lets pass besides IP: ARP, 802.1X and its pre-authentication, LLDP, the slow
+/// protocols (LACP), TDLS. None of them can carry a packet of a program to another host.
+const LINK_CONTROL: [(u16, &str); 6] = [
+    (0x0806, "ARP"),
+    (0x888e, "802.1X"),
+    (0x88c7, "802.11i pre-authentication"),
+    (0x88cc, "LLDP"),
+    (0x8809, "LACP"),
+    (0x890d, "TDLS"),
+];
+
+/// Below this the field is a length (IEEE 802.3): spanning tree and other 802.2 control.
+const ETHER_TYPE_MIN: u16 = 0x0600;
+
+/// IPv4 or IPv6, and where its fields are.
+#[derive(Clone, Copy)]
+pub(super) struct Version {
+    pub(super) ether_type: [u8; 2],
+    name: &'static str,
+    source: Field,
+    target: Field,
+    pub(super) clear: &'static str,
+    pub(super) drop: &'static str,
+    pub(super) own: &'static str,
+    chain_in: &'static str,
+    chain_out: &'static str,
+}
+
+pub(super) const V4: Version = Version {
+    ether_type: [0x08, 0x00],
+    name: "IPv4",
+    source: Field { base: Base::Network, offset: 12, len: 4 },
+    target: Field { base: Base::Network, offset: 16, len: 4 },
+    clear: "clear4",
+    drop: "drop4",
+    own: "own4",
+    chain_in: "in4",
+    chain_out: "out4",
+};
+
+pub(super) const V6: Version = Version {
+    ether_type: [0x86, 0xdd],
+    name: "IPv6",
+    source: Field { base: Base::Network, offset: 8, len: 16 },
+    target: Field { base: Base::Network, offset: 24, len: 16 },
+    clear: "clear6",
+    drop: "drop6",
+    own: "own6",
+    chain_in: "in6",
+    chain_out: "out6",
+};
+
+/// Which way a chain looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    In,
+    Out,
+}
+
+/// The transaction: the old table goes, the new one comes, no packet passes in between.
+pub(super) fn replace(config: &HookConfig, table: &'static str, flags: u32) -> Batch {
+    let mut batch = Batch::new(table);
+    // Deleting needs a table that is there; adding without flags changes nothing on one that is.
+    batch.add_table(None);
+    batch.delete_table();
+    batch.add_table(Some(flags));
+    for version in [V4, V6] {
+        sets::declare(&mut batch, version);
+        shared_chain(&mut batch, config, version, Way::In);
+        shared_chain(&mut batch, config, version, Way::Out);
+    }
+    for interface in &config.interfaces {
+        ingress(&mut batch, config, interface);
+        egress(&mut batch, config, interface);
+    }
+    batch
+}
+
+/// The transaction that takes everything away.
+pub(super) fn remove(table: &'static str) -> Batch {
+    let mut batch = Batch::new(table);
+    batch.add_table(None);
+    batch.delete_table();
+    batch
+}
+
+/// What packets get that belong to nobody's flow.
+const fn by_mode(mode: Mode) -> Verdict {
+    match mode {
+        Mode::Open => Verdict::Accept,
+        Mode::Closed => Verdict::Drop,
+    }
+}
+
+fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
+    let chain = format!("in_{}", interface.name);
+    batch.add_base_chain(&chain, HookPoint::Ingress, &interface.name, by_mode(config.mode));
+    let own = Rule::default().is(ETHER_SOURCE, &interface.mac);
+    batch.add_rule(&chain, "our own source", &own.counted().verdict(Verdict::Drop));
+    for version in [V4, V6] {
+        jump(batch, &chain, version, version.chain_in);
+    }
+    for broadcast in &interface.broadcasts {
+        let rule = ip(V4).is(V4.target, &broadcast.octets());
+        let rule = group(rule).verdict(by_mode(config.mode));
+        batch.add_rule(&chain, "directed broadcast", &rule);
+    }
+    for version in [V4, V6] {
+        // A unicast packet in a multicast frame: the kernel would take it, past all agreements.
+        let rule = group(ip(version)).counted().verdict(Verdict::Drop);
+        batch.add_rule(&chain, "unicast to a group", &rule);
+    }
+    for version in [V4, V6] {
+        let rule = ip(version).is_not(ETHER_TARGET, &interface.mac);
+        batch.add_rule(&chain, "for another machine", &rule.verdict(by_mode(config.mode)));
+    }
+    forward(batch, &chain, config, interface);
+}
+
+fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
+    let chain = format!("out_{}", interface.name);
+    batch.add_base_chain(&chain, HookPoint::Egress, &interface.name, by_mode(config.mode));
+    let ours = Rule::default().meta_is(libc::NFT_META_MARK, &config.mark.to_ne_bytes());
+    batch.add_rule(&chain, "our mark", &ours.verdict(Verdict::Accept));
+    let foreign = Rule::default().is_not(ETHER_SOURCE, &interface.mac);
+    batch.add_rule(&chain, "of another machine", &foreign.verdict(by_mode(config.mode)));
+    for version in [V4, V6] {
+        jump(batch, &chain, version, version.chain_out);
+    }
+    forward(batch, &chain, config, interface);
+}
+
+/// The end of both: IP goes to the agent, in closed mode only link control stays.
+fn forward(batch: &mut Batch, chain: &str, config: &HookConfig, interface: &HookedInterface) {
+    for version in [V4, V6] {
+        let what = format!("{} to {}", version.name, interface.tun_name);
+        batch.add_rule(chain, &what, &ip(version).forward(interface.tun_ifindex));
+    }
+    if config.mode == Mode::Closed {
+        for (ether_type, what) in LINK_CONTROL {
+            let rule = Rule::default().is(ETHER_TYPE, &ether_type.to_be_bytes());
+            batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
+        }
+        let last = (ETHER_TYPE_MIN - 1).to_be_bytes();
+        let rule = Rule::default().between(ETHER_TYPE, &[0, 0], &last);
+        batch.add_rule(chain, "802.2", &rule.verdict(Verdict::Accept));
+    }
+}
+
+/// What is the same for all interfaces.
+fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: Way) {
+    let chain = if way == Way::In { version.chain_in } else { version.chain_out };
+    batch.add_chain(chain);
+    if way == Way::In {
+        let rule = protocol(UDP).is(PORT_TARGET, &config.data_port.to_be_bytes());
+        batch.add_rule(chain, "sealed data", &rule.verdict(Verdict::Accept));
+    }
+    link_control(batch, chain, version);
+    if way == Way::In {
+        let fields = [version.source, PORT_SOURCE, PORT_TARGET];
+        let rule = protocol(TCP).in_set(&fields, version.own);
+        batch.add_rule(chain, "our own connections", &rule.verdict(Verdict::Accept));
+    }
+    multicast(batch, chain, config.mode, version, way);
+    if version.ether_type == V6.ether_type {
+        link_local(batch, chain, config.mode, way);
+    }
+    let pair = match way {
+        Way::In => [version.source, version.target],
+        Way::Out => [version.target, version.source],
+    };
+    let rule = Rule::default().in_set(&pair, version.drop).counted();
+    batch.add_rule(chain, "discarded pairs", &rule.verdict(Verdict::Drop));
+    let rule = Rule::default().in_set(&pair, version.clear);
+    batch.add_rule(chain, "bypassed pairs", &rule.verdict(Verdict::Accept));
+}
+
+/// Without these a machine loses its address or its neighbours. DHCP is asked for by both ports,
+/// so that neither port alone is a way around the agent.
+fn link_control(batch: &mut Batch, chain: &str, version: Version) {
+    let mut accept = |what: &str, rule: Rule| {
+        batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
+    };
+    if version.ether_type == V4.ether_type {
+        accept("DHCP", ports(67, 68));
+        accept("IGMP", protocol(IGMP));
+    } else {
+        accept("DHCPv6", ports(546, 547));
+        // MLD 130-132, router and neighbour discovery 133-136, redirect 137; MLDv2 report 143.
+        accept("MLD and neighbour discovery", protocol(ICMPV6).between(ICMP_TYPE, &[130], &[137]));
+        accept("MLDv2", protocol(ICMPV6).is(ICMP_TYPE, &[143]));
+    }
+}
+
+/// Multicast and broadcast belong to no pair of hosts. On arrival the IP address must agree with
+/// the frame; on leaving, the kernel made the frame from the address.
+fn multicast(batch: &mut Batch, chain: &str, mode: Mode, version: Version, way: Way) {
+    let verdict = by_mode(mode);
+    if way == Way::Out || mode == Mode::Closed {
+        batch.add_rule(chain, "group", &group(Rule::default()).verdict(verdict));
+        return;
+    }
+    let mut accept = |rule: Rule| {
+        batch.add_rule(chain, "multicast", &group(rule).verdict(verdict));
+    };
+    if version.ether_type == V4.ether_type {
+        accept(Rule::default().between(version.target, &[224, 0, 0, 0], &[239, 255, 255, 255]));
+        accept(Rule::default().is(version.target, &[255; 4]));
+    } else {
+        accept(Rule::default().is(leading(version.target, 1), &[0xff]));
+    }
+}
+
+/// Link-local IPv6 unicast is never protected. ICMPv6 errors from such addresses (a router's) may
+/// quote a protected flow, so the agent sees them.
+fn link_local(batch: &mut Batch, chain: &str, mode: Mode, way: Way) {
+    if way == Way::In {
+        let errors = protocol(ICMPV6).between(ICMP_TYPE, &[0], &[127]);
+        batch.add_rule(chain, "ICMPv6 errors", &errors.verdict(Verdict::Return));
+    }
+    for address in [V6.source, V6.target] {
+        let rule = Rule::default().masked(leading(address, 2), &[0xff, 0xc0], &[0xfe, 0x80]);
+        batch.add_rule(chain, "link-local", &rule.verdict(by_mode(mode)));
+    }
+}
+
+fn jump(batch: &mut Batch, chain: &str, version: Version, target: &'static str) {
+    batch.add_rule(chain, version.name, &ip(version).verdict(Verdict::Jump(target)));
+}
+
+fn ip(version: Version) -> Rule {
+    Rule::default().is(ETHER_TYPE, &version.ether_type)
+}
+
+fn group(rule: Rule) -> Rule {
+    rule.masked(ETHER_TARGET_FIRST, &GROUP_BIT, &GROUP_BIT)
+}
+
+fn protocol(number: u8) -> Rule {
+    Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number])
+}
+
+fn ports(low: u16, high: u16) -> Rule {
+    let (low, high) = (low.to_be_bytes(), high.to_be_bytes());
+    protocol(UDP).between(PORT_SOURCE, &low, &high).between(PORT_TARGET, &low, &high)
+}
+
+/// The first bytes of an address.
+const fn leading(address: Field, len: u32) -> Field {
+    Field { base: address.base, offset: address.offset, len }
+}

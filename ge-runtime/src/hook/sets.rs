@@ -1,0 +1,142 @@
+//! The sets: verdicts the kernel applies by itself, and our own connections.
+//!
+//! ```text
+//! clear4 drop4   | remote 4  | local 4  |                     with a timeout
+//! clear6 drop6   | remote 16 | local 16 |                     with a timeout
+//! own4           | remote 4  | remote port 2, 0 0 | local port 2, 0 0 |
+//! own6           | remote 16 | remote port 2, 0 0 | local port 2, 0 0 |
+//! ```
+//!
+//! One element serves both directions: the chains load the addresses the other way round.
+
+use super::ruleset::{V4, V6, Version};
+use crate::nft::{Batch, Element, Set};
+use ge_core::flow::HostPair;
+use ge_core::io::KernelVerdict;
+use ge_core::limits::PIT_ROWS_HOST;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Elements of a verdict set: every row of a host's PIT, and as many that have timed out but were
+/// not yet collected by the kernel.
+#[expect(clippy::cast_possible_truncation, reason = "131072")]
+const VERDICTS: u32 = 2 * PIT_ROWS_HOST as u32;
+
+/// Connections of our own: the management server and a few while it moves.
+const OWN_CONNECTIONS: u32 = 1024;
+
+/// `nft`'s numbers for the parts of a key: `ipv4_addr`, `ipv6_addr`, `inet_service`.
+const TYPE_V4: u32 = 7;
+const TYPE_V6: u32 = 8;
+const TYPE_PORT: u32 = 13;
+/// Bits by which `nft` shifts one part's number to make room for the next.
+const TYPE_BITS: u32 = 6;
+
+/// Declares the three sets of an IP version.
+pub(super) fn declare(batch: &mut Batch, version: Version) {
+    let v4 = version.ether_type == V4.ether_type;
+    let (address, len) = if v4 { (TYPE_V4, 4) } else { (TYPE_V6, 16) };
+    for name in [version.clear, version.drop] {
+        batch.add_set(&Set {
+            name,
+            key_len: 2 * len,
+            key_type: (address << TYPE_BITS) | address,
+            timeout: true,
+            size: VERDICTS,
+        });
+    }
+    batch.add_set(&Set {
+        name: version.own,
+        key_len: len + 8,
+        key_type: (((address << TYPE_BITS) | TYPE_PORT) << TYPE_BITS) | TYPE_PORT,
+        timeout: false,
+        size: OWN_CONNECTIONS,
+    });
+}
+
+/// Appends the changes. The last verdict on a pair counts; pairs of mixed IP versions, which no
+/// packet can have, are passed over.
+pub(super) fn change(batch: &mut Batch, verdicts: &[KernelVerdict]) {
+    for version in [V4, V6] {
+        let mut last: BTreeMap<Vec<u8>, KernelVerdict> = BTreeMap::new();
+        for verdict in verdicts {
+            if let Some(key) = pair_key(version, pair(verdict)) {
+                last.insert(key, *verdict);
+            }
+        }
+        let every: Vec<Element> = last.keys().map(|key| (key.clone(), None)).collect();
+        let pick = |lifetime: fn(&KernelVerdict) -> Option<Duration>| -> Vec<Element> {
+            let elements = last.iter().filter_map(|(key, verdict)| {
+                lifetime(verdict).map(|lifetime| (key.clone(), Some(lifetime)))
+            });
+            elements.collect()
+        };
+        // Old kernels neither refresh an element that is there nor delete one that is not. Added,
+        // deleted and added again within one transaction, it ends as wanted wherever it began.
+        for (set, wanted) in [(version.clear, pick(bypass)), (version.drop, pick(discard))] {
+            batch.add_elements(set, &every);
+            batch.delete_elements(set, &every);
+            batch.add_elements(set, &wanted);
+        }
+    }
+}
+
+/// Appends the registration of one of our own connections.
+pub(super) fn add_own(batch: &mut Batch, remote: SocketAddr, local_port: u16) {
+    let (set, element) = own_element(remote, local_port);
+    batch.add_elements(set, &[element]);
+}
+
+/// Appends its end.
+pub(super) fn delete_own(batch: &mut Batch, remote: SocketAddr, local_port: u16) {
+    let (set, element) = own_element(remote, local_port);
+    batch.add_elements(set, std::slice::from_ref(&element));
+    batch.delete_elements(set, &[element]);
+}
+
+fn own_element(remote: SocketAddr, local_port: u16) -> (&'static str, Element) {
+    let (set, mut key) = match remote.ip() {
+        IpAddr::V4(address) => (V4.own, address.octets().to_vec()),
+        IpAddr::V6(address) => (V6.own, address.octets().to_vec()),
+    };
+    for port in [remote.port(), local_port] {
+        key.extend_from_slice(&port.to_be_bytes());
+        key.extend_from_slice(&[0; 2]);
+    }
+    (set, (key, None))
+}
+
+fn pair_key(version: Version, pair: HostPair) -> Option<Vec<u8>> {
+    match (pair.remote.0, pair.local.0) {
+        (IpAddr::V4(remote), IpAddr::V4(local)) if version.ether_type == V4.ether_type => {
+            Some([remote.octets(), local.octets()].concat())
+        }
+        (IpAddr::V6(remote), IpAddr::V6(local)) if version.ether_type == V6.ether_type => {
+            Some([remote.octets(), local.octets()].concat())
+        }
+        _ => None,
+    }
+}
+
+const fn pair(verdict: &KernelVerdict) -> HostPair {
+    match verdict {
+        KernelVerdict::Bypass { pair, .. }
+        | KernelVerdict::Discard { pair, .. }
+        | KernelVerdict::Forget { pair } => *pair,
+    }
+}
+
+const fn bypass(verdict: &KernelVerdict) -> Option<Duration> {
+    match verdict {
+        KernelVerdict::Bypass { lifetime, .. } => Some(*lifetime),
+        KernelVerdict::Discard { .. } | KernelVerdict::Forget { .. } => None,
+    }
+}
+
+const fn discard(verdict: &KernelVerdict) -> Option<Duration> {
+    match verdict {
+        KernelVerdict::Discard { lifetime, .. } => Some(*lifetime),
+        KernelVerdict::Bypass { .. } | KernelVerdict::Forget { .. } => None,
+    }
+}

@@ -1,0 +1,104 @@
+//! Sends negotiation messages as ICMP and ICMPv6 echo. Their answers come by the hook, so the
+//! sockets receive nothing.
+
+use crate::error::KernelError;
+use crate::sockopt::receive_nothing;
+use ge_core::io::Transmit;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
+    SockaddrIn6, sendmsg, setsockopt, socket, sockopt::Mark,
+};
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// Raw sockets for both IP versions.
+pub struct IcmpSocket {
+    v4: OwnedFd,
+    /// Absent where the kernel has no IPv6.
+    v6: Option<OwnedFd>,
+}
+
+impl IcmpSocket {
+    /// Opens the sockets, with our mark on all they send.
+    ///
+    /// # Errors
+    /// No `CAP_NET_RAW`.
+    pub fn open(mark: u32) -> Result<Self, KernelError> {
+        let v4 = open(AddressFamily::Inet, SockProtocol::Icmp, mark)?;
+        let v6 = match open(AddressFamily::Inet6, SockProtocol::IcmpV6, mark) {
+            Err(KernelError::Io { source, .. })
+                if source.raw_os_error() == Some(libc::EAFNOSUPPORT) =>
+            {
+                None
+            }
+            result => Some(result?),
+        };
+        Ok(Self { v4, v6 })
+    }
+
+    /// Sends a message from its source address by its interface. The kernel makes the IP header,
+    /// and for ICMPv6 the checksum again.
+    ///
+    /// # Errors
+    /// `WouldBlock` and `ENOBUFS` when a queue is full (the retry ladder repeats it); `EINVAL` when
+    /// the addresses are of two IP versions; what routing says.
+    pub fn send(&self, message: &Transmit) -> io::Result<()> {
+        let interface = message.interface.0;
+        match (message.from.0, message.to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                send_v4(&self.v4, from, to, interface, &message.icmp)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let fd = self.v6.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                send_v6(fd, from, to, interface, &message.icmp)
+            }
+            _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
+        }
+    }
+}
+
+fn open(family: AddressFamily, protocol: SockProtocol, mark: u32) -> Result<OwnedFd, KernelError> {
+    let failed = |error: io::Error| KernelError::io("open an ICMP socket", error);
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd =
+        socket(family, SockType::Raw, flags, protocol).map_err(|errno| failed(errno.into()))?;
+    receive_nothing(&fd).map_err(failed)?;
+    setsockopt(&fd, Mark, &mark).map_err(|errno| failed(errno.into()))?;
+    Ok(fd)
+}
+
+fn send_v4(
+    fd: &OwnedFd,
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    interface: u32,
+    icmp: &[u8],
+) -> io::Result<()> {
+    let info = libc::in_pktinfo {
+        ipi_ifindex: interface.cast_signed(),
+        ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+        ipi_addr: libc::in_addr { s_addr: 0 },
+    };
+    let to = SockaddrIn::from(SocketAddrV4::new(to, 0));
+    let control = [ControlMessage::Ipv4PacketInfo(&info)];
+    sendmsg(fd.as_raw_fd(), &[IoSlice::new(icmp)], &control, MsgFlags::empty(), Some(&to))?;
+    Ok(())
+}
+
+fn send_v6(
+    fd: &OwnedFd,
+    from: Ipv6Addr,
+    to: Ipv6Addr,
+    interface: u32,
+    icmp: &[u8],
+) -> io::Result<()> {
+    let info = libc::in6_pktinfo {
+        ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+        ipi6_ifindex: interface,
+    };
+    let to = SockaddrIn6::from(SocketAddrV6::new(to, 0, 0, 0));
+    let control = [ControlMessage::Ipv6PacketInfo(&info)];
+    sendmsg(fd.as_raw_fd(), &[IoSlice::new(icmp)], &control, MsgFlags::empty(), Some(&to))?;
+    Ok(())
+}

@@ -1,0 +1,289 @@
+//! The data sockets: sealed datagrams out and in, many per system call.
+//!
+//! One [`DatagramRun`] is one `sendmsg` with `UDP_SEGMENT`; the kernel, or the network card, cuts
+//! it. Received datagrams of one flow come glued together by `UDP_GRO`, with the size at which to
+//! cut. Path MTU is the engine's business: DF is set and the kernel's own opinion is not asked
+//! (`IP_PMTUDISC_PROBE`), because it may rest on ICMP that nobody authenticated.
+
+use crate::error::KernelError;
+use crate::sockopt::set_int;
+use ge_core::addr::WireAddr;
+use ge_core::id::Interface;
+use ge_core::io::{DatagramMeta, DatagramRun};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
+    SockaddrStorage, bind, recvmsg, sendmsg, setsockopt, socket, sockopt,
+};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Longest receive: what `UDP_GRO` glues together at most. A shorter buffer would lose the tail.
+pub const RECEIVE_LEN: usize = 65_535;
+
+/// Socket buffers, in bytes. At 10 Gbit/s it is 6 ms: one late wake-up of the event loop.
+const SOCKET_BUFFER: usize = 8 << 20;
+
+/// Datagrams in one `sendmsg` (`UDP_MAX_SEGMENTS` before Linux 6.9; 128 since).
+const SEGMENTS: usize = 64;
+
+/// Bytes in one `sendmsg`: the largest UDP payload of IPv4 (RFC 791, RFC 768).
+const PAYLOAD: usize = 65_535 - 20 - 8;
+
+/// Errors about an earlier datagram that may sit before one that was received.
+const PENDING_ERRORS: usize = 16;
+
+/// What one receive brought: `bytes[..len]`, to be cut every `segment` bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    /// Bytes received.
+    pub len: usize,
+    /// Size of each datagram but the last.
+    pub segment: usize,
+    /// Where they came from. The same for all of them.
+    pub meta: DatagramMeta,
+}
+
+/// Room for the control messages of one receive, aligned as the kernel's macros expect.
+#[repr(align(8))]
+struct ControlRoom([u8; 128]);
+
+/// A data socket of one IP version.
+pub struct UdpSocket {
+    fd: OwnedFd,
+    /// Cleared for good when the kernel shows that it cannot segment.
+    segmentation: AtomicBool,
+}
+
+impl UdpSocket {
+    /// Opens the IPv4 data socket, with our mark on all it sends.
+    ///
+    /// # Errors
+    /// [`KernelError::AnotherAgent`] if the port is taken; no permission for the mark.
+    pub fn bind_v4(port: u16, mark: u32) -> Result<Self, KernelError> {
+        open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark)
+            .map_err(|error| refusal(port, error))
+    }
+
+    /// Opens the IPv6 data socket; `None` where the kernel has no IPv6.
+    ///
+    /// # Errors
+    /// As [`UdpSocket::bind_v4`].
+    pub fn bind_v6(port: u16, mark: u32) -> Result<Option<Self>, KernelError> {
+        match open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(error)
+                if matches!(
+                    error.raw_os_error(),
+                    Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL)
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(refusal(port, error)),
+        }
+    }
+
+    /// Sends the datagrams of a run, in order.
+    ///
+    /// Where the kernel cannot segment (`EIO`, `EINVAL`), the same datagrams go out one by one, and
+    /// so do all later ones.
+    ///
+    /// # Errors
+    /// The rest of the run is lost with each of them:
+    /// - `EMSGSIZE`: a datagram is larger than the interface's MTU ([`is_too_big`]).
+    /// - `WouldBlock`, `ENOBUFS`: a queue is full.
+    /// - `EINVAL`: the run has no addresses, or of two IP versions.
+    /// - what routing says.
+    pub fn send(&self, run: &DatagramRun) -> io::Result<()> {
+        if run.bytes.is_empty() || run.segment == 0 {
+            return Ok(());
+        }
+        let segment = run.segment.min(run.bytes.len());
+        let whole = (PAYLOAD / segment).clamp(1, SEGMENTS) * segment;
+        for part in run.bytes.chunks(whole) {
+            if part.len() <= segment || !self.segmentation.load(Ordering::Relaxed) {
+                self.send_singly(run, part, segment)?;
+                continue;
+            }
+            match self.send_one(run, part, u16::try_from(segment).ok()) {
+                Err(error) if is_segmentation_refusal(&error) => {
+                    // Older kernels say EINVAL for a datagram above the MTU too; then the single
+                    // ones fail as well, and segmentation is not to blame.
+                    self.send_singly(run, part, segment)?;
+                    self.segmentation.store(false, Ordering::Relaxed);
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Receives what is there into `buf`, which should hold [`RECEIVE_LEN`] bytes.
+    ///
+    /// Errors about datagrams sent earlier, which the kernel reports on the next call, are passed
+    /// over: a refused peer must not stop the others.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing.
+    pub fn recv(&self, buf: &mut [u8]) -> io::Result<Received> {
+        let mut result = self.recv_once(buf);
+        for _ in 0..PENDING_ERRORS {
+            match &result {
+                Err(error) if is_pending_error(error) => result = self.recv_once(buf),
+                _ => break,
+            }
+        }
+        result
+    }
+
+    fn send_singly(&self, run: &DatagramRun, part: &[u8], segment: usize) -> io::Result<()> {
+        part.chunks(segment).try_for_each(|datagram| self.send_one(run, datagram, None))
+    }
+
+    fn send_one(&self, run: &DatagramRun, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let (Some(from), Some((to, port))) = (run.from, run.to) else { return Err(invalid()) };
+        let interface = run.interface.map_or(0, |interface| interface.0);
+        let mut control = Vec::with_capacity(3);
+        if let Some(segment) = &segment {
+            control.push(ControlMessage::UdpGsoSegments(segment));
+        }
+        let (info4, info6, class);
+        let to = match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                info4 = libc::in_pktinfo {
+                    ipi_ifindex: interface.cast_signed(),
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                control.push(ControlMessage::Ipv4PacketInfo(&info4));
+                control.push(ControlMessage::Ipv4Tos(&run.tos));
+                SocketAddr::from((to, port))
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                info6 = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+                    ipi6_ifindex: interface,
+                };
+                class = i32::from(run.tos);
+                control.push(ControlMessage::Ipv6PacketInfo(&info6));
+                control.push(ControlMessage::Ipv6TClass(&class));
+                SocketAddr::from(SocketAddrV6::new(to, port, 0, 0))
+            }
+            _ => return Err(invalid()),
+        };
+        let to = SockaddrStorage::from(to);
+        let bytes = [IoSlice::new(bytes)];
+        sendmsg(self.fd.as_raw_fd(), &bytes, &control, MsgFlags::empty(), Some(&to))?;
+        Ok(())
+    }
+
+    fn recv_once(&self, buf: &mut [u8]) -> io::Result<Received> {
+        let mut room = ControlRoom([0; 128]);
+        let mut parts = [IoSliceMut::new(buf)];
+        let flags = MsgFlags::empty();
+        let message =
+            recvmsg::<SockaddrStorage>(self.fd.as_raw_fd(), &mut parts, Some(&mut room.0), flags)?;
+        let no_address = || io::Error::from_raw_os_error(libc::EPROTO);
+        let from = message.address.and_then(|address| socket_addr(&address));
+        let from = from.ok_or_else(no_address)?;
+        let (mut segment, mut tos, mut to) = (message.bytes, 0, None);
+        for control in message.cmsgs()? {
+            match control {
+                ControlMessageOwned::UdpGroSegments(size) => {
+                    segment =
+                        usize::try_from(size).ok().filter(|size| *size > 0).unwrap_or(segment);
+                }
+                ControlMessageOwned::Ipv4Tos(value) => tos = value,
+                ControlMessageOwned::Ipv6TClass(value) => tos = value.to_le_bytes()[0],
+                ControlMessageOwned::Ipv4PacketInfo(info) => {
+                    let address = Ipv4Addr::from(info.ipi_addr.s_addr.to_ne_bytes());
+                    to = Some((IpAddr::V4(address), info.ipi_ifindex.cast_unsigned()));
+                }
+                ControlMessageOwned::Ipv6PacketInfo(info) => {
+                    let address = Ipv6Addr::from(info.ipi6_addr.s6_addr);
+                    to = Some((IpAddr::V6(address), info.ipi6_ifindex));
+                }
+                _ => {}
+            }
+        }
+        let (to, interface) = to.ok_or_else(no_address)?;
+        let meta = DatagramMeta {
+            from: WireAddr(from.ip()),
+            from_port: from.port(),
+            to: WireAddr(to),
+            tos,
+            interface: Interface(interface),
+        };
+        Ok(Received { len: message.bytes, segment, meta })
+    }
+}
+
+impl AsFd for UdpSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Whether a send failed because a datagram is larger than the interface's MTU.
+#[must_use]
+pub fn is_too_big(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
+}
+
+fn open(address: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+    let fd = socket(family, SockType::Datagram, flags, None)?;
+    setsockopt(&fd, sockopt::Mark, &mark)?;
+    setsockopt(&fd, sockopt::RcvBufForce, &SOCKET_BUFFER)?;
+    setsockopt(&fd, sockopt::SndBufForce, &SOCKET_BUFFER)?;
+    setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
+    if address.is_ipv4() {
+        setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
+        setsockopt(&fd, sockopt::IpRecvTos, &true)?;
+        set_int(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+    } else {
+        setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+        setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
+        setsockopt(&fd, sockopt::Ipv6RecvTClass, &true)?;
+        set_int(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    }
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
+    Ok(UdpSocket { fd, segmentation: AtomicBool::new(true) })
+}
+
+fn refusal(port: u16, error: io::Error) -> KernelError {
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => KernelError::AnotherAgent,
+        _ => KernelError::io(format!("open UDP port {port}"), error),
+    }
+}
+
+fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
+}
+
+fn is_segmentation_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
+}
+
+fn is_pending_error(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETDOWN
+                | libc::EMSGSIZE
+                | libc::EPROTO
+                | libc::ENOPROTOOPT
+                | libc::EACCES
+        )
+    )
+}
