@@ -3,13 +3,25 @@
 //! The packet path is one thread around the sans-IO engine of ge-core; everything for people and
 //! servers runs on tokio beside it and talks to it by [`command`].
 
+pub mod clock;
 pub mod command;
 pub mod control;
 pub mod echo;
+pub mod entropy;
+pub mod error;
 pub mod exit;
 pub mod frontend;
+pub mod hook;
+pub mod icmp_socket;
+pub mod links;
 pub mod metrics;
+mod netlink;
+mod nft;
 pub mod notify;
 pub mod options;
+pub mod packet_socket;
 pub mod report;
+mod sockopt;
 pub mod telemetry;
+pub mod tun;
+pub mod udp_socket;
