@@ -177,7 +177,8 @@ impl Agent {
     /// As [`Agent::flow`].
     pub fn verdict(&self, remote: IpAddr) -> Result<String> {
         let row = self.flow(remote)?;
-        Ok(row.and_then(|row| Some(row["verdict"].as_str()?.to_owned())).unwrap_or("none".into()))
+        let verdict = row.as_ref().and_then(|row| row["verdict"].as_str());
+        Ok(verdict.unwrap_or("none").to_owned())
     }
 
     /// Waits until the flow to `remote` has `verdict`.

@@ -2,24 +2,32 @@
 
 use anyhow::{Context, Result, bail};
 use e2e::{nest, runner};
+use std::process::ExitCode;
 
-fn main() -> Result<std::process::ExitCode> {
+fn main() -> ExitCode {
+    start().unwrap_or_else(|error| {
+        eprintln!("e2e: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn start() -> Result<ExitCode> {
     nest::init()?;
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.first().map(String::as_str) {
         Some(runner::INSIDE) => {
             runner::run_inside(args.get(1).context("which scenario?")?)?;
-            Ok(std::process::ExitCode::SUCCESS)
+            Ok(ExitCode::SUCCESS)
         }
         Some("--list") => {
             runner::list();
-            Ok(std::process::ExitCode::SUCCESS)
+            Ok(ExitCode::SUCCESS)
         }
         _ => run(&args),
     }
 }
 
-fn run(args: &[String]) -> Result<std::process::ExitCode> {
+fn run(args: &[String]) -> Result<ExitCode> {
     let (jobs, names) = match args {
         [flag, jobs, names @ ..] if flag == "--jobs" => {
             (jobs.parse().context("--jobs takes a number")?, names)

@@ -29,6 +29,21 @@ pub fn installed(name: &str) -> Option<PathBuf> {
         .find(|file| is_executable(file))
 }
 
+/// Why this user could not run an agent in a nest, if so. To be asked outside of a nest.
+#[must_use]
+pub fn no_tun() -> Option<&'static str> {
+    const TUN: &str = "/dev/net/tun";
+    if std::fs::OpenOptions::new().read(true).write(true).open(TUN).is_ok() {
+        return None;
+    }
+    Some(if Path::new(TUN).exists() {
+        "this user may not open /dev/net/tun; allow it with `sudo chmod 0666 /dev/net/tun` (as \
+         most systems ship it), or run the same command as root"
+    } else {
+        "there is no /dev/net/tun; load it with `sudo modprobe tun`"
+    })
+}
+
 fn is_executable(file: &Path) -> bool {
     nix::unistd::access(file, nix::unistd::AccessFlags::X_OK).is_ok() && file.is_file()
 }

@@ -1,6 +1,6 @@
 //! What a scenario is, and the list of all of them.
 
-use crate::programs::installed;
+use crate::programs::{installed, no_tun};
 use crate::scenarios;
 use anyhow::Result;
 
@@ -12,17 +12,27 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it shows, in a few words.
     pub shows: &'static str,
-    /// Programs of the system it needs beside `ip`.
+    /// Programs of the system it needs beside `ip`; `root` stands for the administrator.
     pub needs: &'static [&'static str],
     /// The work.
     pub run: fn() -> Result<()>,
 }
 
 impl Scenario {
-    /// The first program it needs and the machine has not.
+    /// The first thing it needs and the machine has not. To be asked outside of a nest.
     #[must_use]
     pub fn missing(&self) -> Option<&'static str> {
-        self.needs.iter().copied().find(|name| installed(name).is_none())
+        let lacks = |name: &str| match name {
+            "root" => !nix::unistd::geteuid().is_root(),
+            program => installed(program).is_none(),
+        };
+        let missing = self.needs.iter().copied().find(|name| lacks(name));
+        missing.or_else(|| if self.has_agents() { no_tun() } else { None })
+    }
+
+    /// The lab's own scenarios run without agents.
+    fn has_agents(&self) -> bool {
+        !self.name.starts_with("lab_")
     }
 }
 
@@ -39,7 +49,21 @@ pub(crate) const fn scenario(
 /// All scenarios in the order they are listed.
 #[must_use]
 pub fn all() -> Vec<Scenario> {
-    [scenarios::lab::LIST].concat()
+    [
+        scenarios::lab::LIST,
+        scenarios::traffic::LIST,
+        scenarios::programs::LIST,
+        scenarios::mtu::LIST,
+        scenarios::outsider::LIST,
+        scenarios::kill::LIST,
+        scenarios::lifecycle::LIST,
+        scenarios::server::LIST,
+        scenarios::refusal::LIST,
+        scenarios::keys::LIST,
+        scenarios::interface::LIST,
+        scenarios::report::LIST,
+    ]
+    .concat()
 }
 
 /// The scenario called `name`.

@@ -1,3 +1,14 @@
 //! The scenarios, one file for each side of the product.
 
+pub(crate) mod interface;
+pub(crate) mod keys;
+pub(crate) mod kill;
 pub(crate) mod lab;
+pub(crate) mod lifecycle;
+pub(crate) mod mtu;
+pub(crate) mod outsider;
+pub(crate) mod programs;
+pub(crate) mod refusal;
+pub(crate) mod report;
+pub(crate) mod server;
+pub(crate) mod traffic;
