@@ -24,6 +24,13 @@ pub const OPEN_HOLD: Duration = Duration::from_millis(300);
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// Session keys are not used after this time.
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
+/// The responder of a session leaves rekeying to the initiator for this long.
+pub const REKEY_HANDOVER: Duration = Duration::from_secs(2);
+/// A peer that neither confirmed new keys nor sent anything for this long is taken as gone.
+pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Sessions of one agent: every row may have a current and a next one. Below 2^24 by far, so
+/// that a random index is found at once.
+pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
 /// How long after new session keys the old ones still open (packets under way).
 pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
 /// New session keys are negotiated after this many packets.
@@ -52,6 +59,19 @@ pub const PIT_ROWS_ROUTER: usize = 1_048_576;
 pub const PIT_IDLE: Duration = Duration::from_secs(300);
 /// How long a plain destination is not asked again in the foreground.
 pub const NEGATIVE_LIFETIME: Duration = Duration::from_secs(300);
+/// How long a destination that could not be agreed with is refused at once before it is asked
+/// again: short, so that a peer that comes up is found soon; long enough that a program that
+/// retries in a loop does not flood the network with requests.
+pub const REFUSED_LIFETIME: Duration = Duration::from_secs(5);
+/// How long the kernel may pass a plaintext flow without asking us. Shorter than the negative
+/// lifetime, so that a flow in use is seen and asked about again in the background.
+pub const OFFLOAD_LIFETIME: Duration = Duration::from_secs(60);
+/// A session that received data and has nothing to send says so after this long, so that the
+/// sender can tell a quiet peer from a dead one.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(2);
+/// A session that sent data and heard nothing for this long starts over: the peer restarted and
+/// lost its keys. WireGuard waits 15 s; one-way flows stall that long.
+pub const LIVENESS: Duration = Duration::from_secs(5);
 /// How long a destination once seen protected is not talked to in clear.
 pub const STICKY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Sticky entries kept.
@@ -70,6 +90,14 @@ pub const NEGOTIATIONS: usize = 4096;
 pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
 /// Answers to requests already answered are kept this long for repeats.
 pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
+/// The same answer is repeated at most so often: once per repeat of the requester's ladder.
+pub const REPEATS: u32 = 3;
+/// The end that lost a glare waits this long before it asks again by itself.
+pub const GLARE_WAIT: Duration = Duration::from_secs(1);
+/// While the owner of an address was heard within this span, another agent cannot claim it.
+pub const OWNER_HEARD_WITHIN: Duration = Duration::from_secs(15);
+/// Ephemeral keys remembered per time-stamp window, against replayed requests.
+pub const SEEN_EPHEMERALS: usize = 65_536;
 /// Requests answered with a signed NOMATCH per second.
 pub const NOMATCH_PER_SECOND: u32 = 10;
 

@@ -140,6 +140,22 @@ impl<'a> Segmenter<'a> {
         }
     }
 
+    /// Length of what [`next_transport`](Self::next_transport) will append, in bytes.
+    #[must_use]
+    pub fn next_len(&self) -> Option<usize> {
+        if self.next >= self.count() {
+            return None;
+        }
+        let transport = self.packet.len() - self.header_len;
+        Some(match &self.plan {
+            Plan::Whole(_) => transport,
+            Plan::Split(split) => {
+                let left = transport - split.header_len - self.next * split.size;
+                split.header_len + left.min(split.size)
+            }
+        })
+    }
+
     /// Appends upper-layer header and payload of the next segment. False, and nothing appended,
     /// after the last.
     pub fn next_transport(&mut self, out: &mut Vec<u8>) -> bool {

@@ -37,6 +37,8 @@ pub enum Command {
     },
     /// Put a new version of the membership in force.
     Install(Box<Membership>),
+    /// This host was removed: forget the keys.
+    Expel,
     /// Leave the loop, take the hook down as the mode asks, return.
     Stop,
 }

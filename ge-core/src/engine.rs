@@ -1,0 +1,165 @@
+//! The engine: one agent's mind. Packets, messages, keys and time go in; packets, messages and
+//! verdicts come out.
+//!
+//! | input | method | file |
+//! |---|---|---|
+//! | a frame that leaves | [`Engine::outgoing`] | `engine/outgoing.rs` |
+//! | a frame that arrives | [`Engine::incoming`] | `engine/incoming.rs` |
+//! | datagrams on the data port | [`Engine::datagrams`] | `engine/datagrams.rs` |
+//! | keys, modes, removals | [`Engine::install`] | `engine/install.rs` |
+//! | time | [`Engine::tick`] | `engine/tick.rs` |
+//!
+//! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
+
+mod answer;
+mod control;
+mod datagrams;
+mod incoming;
+mod install;
+mod negotiate;
+mod outgoing;
+mod row;
+mod sealing;
+mod sessions;
+mod snapshot;
+mod sticky;
+mod tick;
+
+use crate::batch::SealedBatch;
+use crate::coalesce::Coalescer;
+use crate::crypto::Rng;
+use crate::flow::HostPair;
+use crate::held::HeldBudget;
+use crate::io::{Counters, Event, InterfaceInfo, Output};
+use crate::keyring::Keyring;
+use crate::limits::PIT_ROWS_HOST;
+use crate::membership::{Identity, Membership};
+use crate::pit::Pit;
+use crate::timer::TimerTable;
+use crate::{DropReason, Mode, NegotiationId, Now, Role};
+use answer::Answers;
+use core::net::IpAddr;
+use rand_core::{Rng as _, SeedableRng as _};
+use row::Row;
+use sessions::Sessions;
+use sticky::Sticky;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// One agent, without its hands and eyes. See the crate documentation for how to drive it.
+pub struct Engine {
+    identity: Identity,
+    membership: Option<Membership>,
+    keyring: Option<Keyring>,
+    interfaces: Vec<InterfaceInfo>,
+    local_addresses: BTreeSet<IpAddr>,
+    pit: Pit<Row>,
+    sessions: Sessions,
+    /// Negotiations this agent started, by the number it gave them.
+    negotiations: BTreeMap<NegotiationId, HostPair>,
+    answers: Answers,
+    sticky: Sticky,
+    held: HeldBudget,
+    timers: TimerTable,
+    outputs: VecDeque<Output>,
+    coalescer: Coalescer,
+    counters: Counters,
+    rng: Rng,
+}
+
+impl Engine {
+    /// An engine that knows who it is but has no keys yet: until [`Engine::install`] it treats
+    /// every packet as closed mode does.
+    #[must_use]
+    pub fn new(identity: Identity, seed: [u8; 32]) -> Self {
+        let mut rng = Rng::from_seed(seed);
+        let hash_key = [rng.next_u64(), rng.next_u64(), rng.next_u64(), rng.next_u64()];
+        Self {
+            identity,
+            membership: None,
+            keyring: None,
+            interfaces: Vec::new(),
+            local_addresses: BTreeSet::new(),
+            pit: Pit::new(PIT_ROWS_HOST, hash_key),
+            sessions: Sessions::default(),
+            negotiations: BTreeMap::new(),
+            answers: Answers::default(),
+            sticky: Sticky::default(),
+            held: HeldBudget::default(),
+            timers: TimerTable::default(),
+            outputs: VecDeque::new(),
+            coalescer: Coalescer::new(),
+            counters: Counters::new(),
+            rng,
+        }
+    }
+
+    /// Interfaces under the hook, and every address of the machine. A host agent stands for
+    /// exactly these addresses.
+    pub fn set_interfaces(&mut self, interfaces: Vec<InterfaceInfo>, local: &[IpAddr]) {
+        self.interfaces = interfaces;
+        self.local_addresses = local.iter().copied().collect();
+    }
+
+    /// The next thing to do. `Idle` is last and ends the drain.
+    pub fn poll_output(&mut self) -> Output {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        match self.timers.next() {
+            Some((at, reason)) => Output::Idle { until: Some(at), reason },
+            None => Output::Idle { until: None, reason: "nothing to wait for" },
+        }
+    }
+
+    /// The mode in force: closed until keys are installed.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.membership.as_ref().map_or(Mode::Closed, |m| m.mode)
+    }
+
+    /// Host, or router with its prefixes.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.membership.as_ref().map_or(Role::Host, |m| m.role.clone())
+    }
+
+    /// Counters so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.emit(Output::Event(event));
+    }
+
+    fn dropped_out(&mut self, reason: DropReason) {
+        self.counters.dropped_out[reason as usize] += 1;
+    }
+
+    fn dropped_in(&mut self, reason: DropReason) {
+        self.counters.dropped_in[reason as usize] += 1;
+    }
+
+    fn is_local(&self, addr: IpAddr) -> bool {
+        self.local_addresses.contains(&addr)
+    }
+
+    /// Flushes a batch of sealed datagrams into outputs: for packets sealed outside the fast path.
+    fn emit_batch(&mut self, batch: &mut SealedBatch) {
+        for run in batch.take_runs() {
+            self.emit(Output::Datagrams(run));
+        }
+    }
+
+    /// Sends nothing, keeps nothing open: used when the agent's membership has ended.
+    pub fn expel(&mut self, now: Now) {
+        self.membership = None;
+        self.keyring = None;
+        self.drop_all_sessions("membership ended", now);
+    }
+}

@@ -1,0 +1,391 @@
+//! Negotiations others start: DDE and MPIT come in, RGI, CDN and NOMATCH go out.
+
+use super::Engine;
+use super::incoming::Arrival;
+use super::row::{Phase, Protected, Row, RowState, Via};
+use crate::addr::WireAddr;
+use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, consume_dde};
+use crate::flow::{FlowKey, HostPair};
+use crate::id::Interface;
+use crate::io::{Output, Transmit};
+use crate::limits::{
+    ANSWERED_LIFETIME, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND,
+    OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+};
+use crate::now::Instant;
+use crate::timer::Timer;
+use crate::wire::dprp::{self, Kind};
+use crate::wire::icmp::emit_echo;
+use crate::{DropReason, NegotiationId, Now, SessionIndex};
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What this agent remembers as responder.
+#[derive(Default)]
+pub(super) struct Answers {
+    /// By the number the initiator gave: repeats of its DDE get the same RGI, repeats of its MPIT
+    /// the same CDN.
+    by_initiator: BTreeMap<NegotiationId, Answer>,
+    seen: Seen,
+    nomatch: Budget,
+}
+
+struct Answer {
+    pair: HostPair,
+    interface: Interface,
+    via: Via,
+    started: Instant,
+    /// The request last answered and what was answered.
+    request: Vec<u8>,
+    reply: Vec<u8>,
+    repeats: u32,
+    state: AnswerState,
+}
+
+enum AnswerState {
+    /// RGI was sent.
+    ExpectMpit { responder: Box<Responder>, index: SessionIndex },
+    /// CDN was sent.
+    Confirmed,
+}
+
+/// Ephemeral keys of requests already answered: two generations, each one time-stamp window long.
+#[derive(Default)]
+struct Seen {
+    young: BTreeSet<[u8; 8]>,
+    old: BTreeSet<[u8; 8]>,
+    since: Instant,
+}
+
+impl Seen {
+    /// True if the key is new; it is then remembered.
+    fn insert(&mut self, ephemeral: &[u8; 32], now: Instant) -> bool {
+        if now.since(self.since) >= TIMESTAMP_WINDOW || self.young.len() >= SEEN_EPHEMERALS {
+            self.old = std::mem::take(&mut self.young);
+            self.since = now;
+        }
+        let mut short = [0; 8];
+        short.copy_from_slice(&ephemeral[..8]);
+        !self.old.contains(&short) && self.young.insert(short)
+    }
+}
+
+/// So many per second.
+#[derive(Default)]
+struct Budget {
+    second: Instant,
+    used: u32,
+}
+
+impl Budget {
+    fn take(&mut self, limit: u32, now: Instant) -> bool {
+        if now.since(self.second) >= Duration::from_secs(1) {
+            *self = Self { second: now, used: 0 };
+        }
+        self.used += 1;
+        self.used <= limit
+    }
+}
+
+impl Answers {
+    pub(super) fn len(&self) -> usize {
+        self.by_initiator.len()
+    }
+}
+
+impl Engine {
+    /// A negotiation message, from whichever carrier. Its kind must fit the carrier's direction.
+    pub(super) fn consume_message(
+        &mut self,
+        message: &[u8],
+        via: Via,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) {
+        let Some(header) = dprp::peek(message) else {
+            return self.dropped_in(DropReason::BadMessage);
+        };
+        let is_request = matches!(header.kind, Kind::Dde | Kind::Mpit);
+        if arrival.is_some_and(|arrival| arrival.request != is_request) {
+            // An ordinary machine reflects our own request: that means no more than silence.
+            return;
+        }
+        if !is_request {
+            return self.consume_answer(header.sid_i, message, header.kind, now);
+        }
+        let result = match (self.repeat(header.sid_i, message, arrival), header.kind) {
+            (Repeat::Answered, _) => Ok(()),
+            (Repeat::New, Kind::Dde) => self.consume_dde(message, via, arrival, now),
+            (Repeat::New, _) => self.consume_mpit(header.sid_i, message, arrival, now),
+        };
+        if let Err(reason) = result {
+            self.dropped_in(reason);
+        }
+    }
+
+    /// A byte-identical repeat of a request already answered gets the same answer again, so often
+    /// and no oftener.
+    fn repeat(&mut self, id: NegotiationId, message: &[u8], arrival: Option<Arrival>) -> Repeat {
+        let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return Repeat::New };
+        if answer.request != message {
+            return Repeat::New;
+        }
+        answer.repeats += 1;
+        if answer.repeats <= REPEATS {
+            let (reply, via, pair, interface) =
+                (answer.reply.clone(), answer.via, answer.pair, answer.interface);
+            self.send_reply(reply, via, pair, interface, arrival);
+        }
+        Repeat::Answered
+    }
+
+    fn consume_dde(
+        &mut self,
+        message: &[u8],
+        via: Via,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let binding = self.binding(via).ok_or(DropReason::NoSession)?;
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
+        let dde = consume_dde(keyring, message, binding, now.unix)
+            .map_err(|reject| reject.drop_reason())?;
+        let pair = dde.proposal.pair.reversed();
+        let (carried, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        if pair != carried || !self.is_local(pair.local.0) {
+            return Err(DropReason::BadMessage);
+        }
+        if self.answers.by_initiator.len() >= NEGOTIATIONS {
+            return Err(DropReason::TableFull);
+        }
+        if !self.answers.seen.insert(&dde.ephemeral, now.mono) {
+            return Err(DropReason::Stale);
+        }
+        if self.we_go_first(pair, &dde.ephemeral, now) {
+            return Ok(());
+        }
+        if dde.common_groups(keyring_of(&self.keyring)?).is_empty() {
+            return self.refuse_dde(&dde, via, pair, interface, arrival, now);
+        }
+        self.answer_dde(dde, message, via, pair, interface, arrival, now)
+    }
+
+    fn carried_pair(&self, via: Via, arrival: Option<Arrival>) -> Option<(HostPair, Interface)> {
+        match (via, arrival) {
+            (Via::Session(index), _) => {
+                let pair = self.sessions.get(index)?.pair;
+                Some((pair, self.session_interface(index)?))
+            }
+            (Via::Echo, Some(arrival)) => Some((arrival.pair, arrival.interface)),
+            (Via::Echo, None) => None,
+        }
+    }
+
+    /// Glare: both ends asked at once. The smaller ephemeral key goes on as initiator; the other
+    /// answers. An initiator that already has its RGI always goes on.
+    fn we_go_first(&mut self, pair: HostPair, theirs: &[u8; 32], now: Now) -> bool {
+        let Some(row) = self.pit.get_mut(pair) else { return false };
+        let Some(negotiation) = row.negotiation_mut() else { return false };
+        if negotiation.phase == Phase::ExpectCdn || negotiation.initiator.ephemeral() < *theirs {
+            return true;
+        }
+        negotiation.next_attempt = now.mono + GLARE_WAIT;
+        self.timers.set(now.mono + GLARE_WAIT, Timer::Retransmit(pair));
+        false
+    }
+
+    fn refuse_dde(
+        &mut self,
+        dde: &ReceivedDde,
+        via: Via,
+        pair: HostPair,
+        interface: Interface,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        if !self.answers.nomatch.take(NOMATCH_PER_SECOND, now.mono) {
+            return Err(DropReason::TableFull);
+        }
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
+        let reply = dde.refuse(keyring, &mut self.rng, now.unix);
+        self.send_reply(reply, via, pair, interface, arrival);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the whole context of one request")]
+    fn answer_dde(
+        &mut self,
+        dde: ReceivedDde,
+        message: &[u8],
+        via: Via,
+        pair: HostPair,
+        interface: Interface,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let id = dde.id;
+        let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
+        let parameters = SessionParameters { index, data_port: DATA_PORT };
+        let (responder, reply) = dde
+            .answer(keyring, parameters, &mut self.rng, now.unix)
+            .map_err(|reject| reject.drop_reason())?;
+        let answer = Answer {
+            pair,
+            interface,
+            via,
+            started: now.mono,
+            request: message.to_vec(),
+            reply: reply.clone(),
+            repeats: 0,
+            state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
+        };
+        self.answers.by_initiator.insert(id, answer);
+        self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
+        self.send_reply(reply, via, pair, interface, arrival);
+        Ok(())
+    }
+
+    fn consume_mpit(
+        &mut self,
+        id: NegotiationId,
+        message: &[u8],
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let Self { keyring, answers, rng, .. } = self;
+        let keyring = keyring_of(keyring)?;
+        let answer = answers.by_initiator.get_mut(&id).ok_or(DropReason::Stale)?;
+        let AnswerState::ExpectMpit { responder, index } = &mut answer.state else {
+            return Err(DropReason::Stale);
+        };
+        let (agreement, cdn) = responder
+            .consume_mpit(keyring, message, rng, now.unix)
+            .map_err(|reject| reject.drop_reason())?;
+        let index = *index;
+        let (pair, interface, via, started) =
+            (answer.pair, answer.interface, answer.via, answer.started);
+        if self.owner_is_other(pair, &agreement, now) {
+            return Err(DropReason::BadMessage);
+        }
+        if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
+            answer.state = AnswerState::Confirmed;
+            answer.request = message.to_vec();
+            answer.reply = cdn.clone();
+            answer.repeats = 0;
+        }
+        self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
+        self.send_reply(cdn, via, pair, interface, arrival);
+        let took = now.mono.since(started);
+        self.agreed_as_responder(pair, interface, index, agreement, took, now)
+    }
+
+    /// Another agent claims an address whose present owner was heard a moment ago.
+    fn owner_is_other(&self, pair: HostPair, agreement: &Agreement, now: Now) -> bool {
+        self.current_session(pair).is_some_and(|session| {
+            session.peer != agreement.peer.agent
+                && session.heard_within(OWNER_HEARD_WITHIN, now.mono)
+        })
+    }
+
+    fn agreed_as_responder(
+        &mut self,
+        pair: HostPair,
+        interface: Interface,
+        index: SessionIndex,
+        agreement: Agreement,
+        took: Duration,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
+        let protected =
+            Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
+        let previous = match self.pit.get_mut(pair) {
+            Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
+            None => {
+                let row = Row::new(RowState::Protected(protected), interface, now.mono);
+                let key = FlowKey::host_pair(pair);
+                self.pit.insert(key, row).map_err(|_| DropReason::TableFull)?;
+                None
+            }
+        };
+        self.add_session(pair, interface, index, agreement, false, now);
+        match previous {
+            Some(RowState::Protected(old)) => {
+                self.supersede(old, now);
+                self.rekeyed(pair, index);
+            }
+            Some(RowState::Pending(mut pending)) => {
+                self.negotiations.remove(&pending.negotiation.initiator.id());
+                self.became_protected(pair, took, now);
+                let held = pending.held.take(&mut self.held);
+                self.release_sealed(held, now);
+            }
+            Some(RowState::Clear(plain) | RowState::Dropped(plain)) => {
+                if let Some(negotiation) = plain.background {
+                    self.negotiations.remove(&negotiation.initiator.id());
+                }
+                self.became_protected(pair, took, now);
+            }
+            None => self.became_protected(pair, took, now),
+        }
+        Ok(())
+    }
+
+    /// A protected flow got newer keys from the other side: the old ones retire, and whatever we
+    /// were negotiating ourselves is moot.
+    fn supersede(&mut self, old: Protected, now: Now) {
+        self.retire(old.current, now);
+        if let Some(next) = old.next {
+            self.retire(next, now);
+        }
+        if let Some(negotiation) = old.rekey {
+            self.negotiations.remove(&negotiation.initiator.id());
+        }
+    }
+
+    fn send_reply(
+        &mut self,
+        reply: Vec<u8>,
+        via: Via,
+        pair: HostPair,
+        interface: Interface,
+        arrival: Option<Arrival>,
+    ) {
+        match (via, arrival) {
+            (Via::Session(index), _) => {
+                self.send_control_message(index, &reply, Now::default());
+            }
+            (Via::Echo, Some(arrival)) => {
+                let (from, to) = (pair.local.0, pair.remote.0);
+                let icmp = emit_echo(false, arrival.id, arrival.seq, &reply, from, to);
+                let (from, to) = (WireAddr(from), WireAddr(to));
+                self.emit(Output::Transmit(Transmit { from, to, interface, icmp }));
+            }
+            (Via::Echo, None) => {}
+        }
+    }
+
+    /// A stored answer has reached its deadline.
+    pub(super) fn answer_aged(&mut self, id: NegotiationId, now: Now) {
+        let Some(answer) = self.answers.by_initiator.get(&id) else { return };
+        let lifetime = match answer.state {
+            AnswerState::ExpectMpit { .. } => RESPONDER_LIFETIME,
+            AnswerState::Confirmed => ANSWERED_LIFETIME,
+        };
+        if now.mono.since(answer.started) >= lifetime {
+            self.answers.by_initiator.remove(&id);
+        }
+    }
+}
+
+enum Repeat {
+    New,
+    Answered,
+}
+
+fn keyring_of(
+    keyring: &Option<crate::keyring::Keyring>,
+) -> Result<&crate::keyring::Keyring, DropReason> {
+    keyring.as_ref().ok_or(DropReason::BadMac)
+}

@@ -1,0 +1,99 @@
+//! Control messages inside a session: sealed, so that only the peer can have sent them.
+//!
+//! ```text
+//! plaintext of a data packet of kind `control`:
+//! | 1 | negotiation message (rekey)     |
+//! | 2 |                                 |   keepalive
+//! | 3 | mode 1 (0 open, 1 closed)       |   goodbye: I stop; in open mode I go on in clear
+//! ```
+
+use super::Engine;
+use super::row::Via;
+use crate::addr::WireAddr;
+use crate::batch::{Heading, SealedBatch};
+use crate::id::SessionIndex;
+use crate::io::Event;
+use crate::shim::{Kind, SHIM_LEN};
+use crate::traffic::TAG_LEN;
+use crate::{DropReason, Mode, Now};
+
+const NEGOTIATION: u8 = 1;
+const KEEPALIVE: u8 = 2;
+const GOODBYE: u8 = 3;
+
+/// Goodbye is not acknowledged; it is said this often, since a lost one costs the peer seconds.
+const GOODBYES: usize = 3;
+
+impl Engine {
+    pub(super) fn send_control_message(&mut self, index: SessionIndex, message: &[u8], now: Now) {
+        self.send_control(index, NEGOTIATION, message, now);
+    }
+
+    pub(super) fn send_keepalive(&mut self, index: SessionIndex, now: Now) {
+        self.send_control(index, KEEPALIVE, &[], now);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.kept_alive();
+        }
+    }
+
+    fn send_control(&mut self, index: SessionIndex, kind: u8, body: &[u8], _now: Now) {
+        let Some(interface) = self.session_interface(index) else { return };
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        let heading = Heading {
+            from: WireAddr(session.pair.local.0),
+            to: (WireAddr(session.pair.remote.0), session.peer_port),
+            interface,
+            tos: 0,
+        };
+        let mut batch = SealedBatch::default();
+        let run = batch.run_for(heading, SHIM_LEN + 1 + body.len() + TAG_LEN);
+        run.bytes.extend_from_slice(&[0; SHIM_LEN]);
+        run.bytes.push(kind);
+        run.bytes.extend_from_slice(body);
+        run.bytes.extend_from_slice(&[0; TAG_LEN]);
+        if session.sealer.seal(Kind::Control, false, &mut run.bytes).is_ok() {
+            self.emit_batch(&mut batch);
+        }
+    }
+
+    /// An opened control message.
+    pub(super) fn consume_control(&mut self, index: SessionIndex, body: &[u8], now: Now) {
+        match body.split_first() {
+            Some((&NEGOTIATION, message)) => {
+                self.consume_message(message, Via::Session(index), None, now);
+            }
+            Some((&KEEPALIVE, _)) => {}
+            Some((&GOODBYE, mode)) => self.consume_goodbye(index, mode, now),
+            Some(_) | None => self.dropped_in(DropReason::BadMessage),
+        }
+    }
+
+    /// The peer stops. If it goes on in clear and we may too, its address is no longer one that
+    /// must be protected: it said so itself.
+    fn consume_goodbye(&mut self, index: SessionIndex, mode: &[u8], _now: Now) {
+        let Some(pair) = self.sessions.get(index).map(|session| session.pair) else { return };
+        if mode == [0] {
+            self.sticky.forget(pair.remote.0);
+        }
+        self.forget_row(pair);
+        self.event(Event::PeerGone { pair, reason: "goodbye" });
+    }
+
+    /// Tells every peer that this agent stops. Drain the outputs afterwards.
+    pub fn stop(&mut self, now: Now) {
+        let mode = match self.mode() {
+            Mode::Open => 0,
+            Mode::Closed => 1,
+        };
+        let current: Vec<SessionIndex> = self
+            .pit
+            .iter()
+            .filter_map(|(_, row)| row.protected().map(|protected| protected.current))
+            .collect();
+        for index in current {
+            for _ in 0..GOODBYES {
+                self.send_control(index, GOODBYE, &[mode], now);
+            }
+        }
+    }
+}

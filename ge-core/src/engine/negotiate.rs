@@ -1,0 +1,342 @@
+//! Negotiations this agent starts: DDE and MPIT go out, RGI, CDN and NOMATCH come back.
+
+use super::Engine;
+use super::outgoing::PACKET_AT;
+use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
+use crate::addr::WireAddr;
+use crate::dprp::{Agreement, Binding, Initiator, NoMatch, Proposal, Reject, SessionParameters};
+use crate::flow::{HostPair, Ports};
+use crate::io::{Event, NegotiationResult, Output, Transmit};
+use crate::limits::{DATA_PORT, NEGOTIATIONS, RETRY_JITTER_PERCENT, RETRY_LADDER};
+use crate::timer::Timer;
+use crate::wire::icmp::emit_echo;
+use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
+use core::time::Duration;
+use rand_core::Rng as _;
+
+impl Engine {
+    /// A fresh negotiation in ICMP echo. `None` without keys, or at the limit.
+    pub(super) fn new_negotiation(
+        &mut self,
+        pair: HostPair,
+        ports: Ports,
+        now: Now,
+    ) -> Option<Negotiation> {
+        self.create_negotiation(pair, ports, Via::Echo, now)
+    }
+
+    pub(super) fn create_negotiation(
+        &mut self,
+        pair: HostPair,
+        ports: Ports,
+        via: Via,
+        now: Now,
+    ) -> Option<Negotiation> {
+        if self.negotiations.len() >= NEGOTIATIONS {
+            return None;
+        }
+        let index = self.sessions.free_index(&mut self.rng)?;
+        let binding = self.binding(via)?;
+        let mode = self.mode();
+        let keyring = self.keyring.as_ref()?;
+        let proposal = Proposal { pair, ports, mode, router: false };
+        let parameters = SessionParameters { index, data_port: DATA_PORT };
+        let (initiator, message) = Initiator::create_dde(
+            keyring, &proposal, binding, parameters, &mut self.rng, now.unix,
+        )
+        .ok()?;
+        Some(Negotiation {
+            initiator,
+            via,
+            message,
+            phase: Phase::ExpectRgi,
+            index,
+            attempts: 0,
+            next_attempt: now.mono,
+            started: now.mono,
+            echo_id: (self.rng.next_u32() & 0xffff) as u16,
+            echo_seq: 0,
+        })
+    }
+
+    /// What ties a negotiation to the session it travels in.
+    pub(super) fn binding(&self, via: Via) -> Option<Binding> {
+        match via {
+            Via::Echo => Some(Binding::Fresh),
+            Via::Session(index) => {
+                Some(Binding::Rekey { previous: self.sessions.get(index)?.handshake_hash })
+            }
+        }
+    }
+
+    /// Sends the current message of the pair's negotiation and sets the next deadline.
+    pub(super) fn send_attempt(&mut self, pair: HostPair, now: Now) {
+        let jitter = self.jitter();
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        let interface = row.interface;
+        let Some(negotiation) = row.negotiation_mut() else { return };
+        let step = negotiation.attempts.min(RETRY_LADDER.len() - 1);
+        let wait = RETRY_LADDER[step];
+        negotiation.next_attempt = now.mono + wait * (100 - RETRY_JITTER_PERCENT as u32) / 100
+            + wait * jitter / 100;
+        negotiation.attempts += 1;
+        negotiation.echo_seq = negotiation.echo_seq.wrapping_add(1);
+        let (id, seq, via) = (negotiation.echo_id, negotiation.echo_seq, negotiation.via);
+        let message = negotiation.message.clone();
+        self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
+        match via {
+            Via::Echo => {
+                let (from, to) = (pair.local.0, pair.remote.0);
+                let icmp = emit_echo(true, id, seq, &message, from, to);
+                self.emit(Output::Transmit(Transmit {
+                    from: WireAddr(from),
+                    to: WireAddr(to),
+                    interface,
+                    icmp,
+                }));
+            }
+            Via::Session(index) => self.send_control_message(index, &message, now),
+        }
+    }
+
+    /// 0 to twice the jitter, in percent of a step.
+    fn jitter(&mut self) -> u32 {
+        self.rng.next_u32() % (2 * RETRY_JITTER_PERCENT as u32 + 1)
+    }
+
+    /// A retransmission deadline fired.
+    pub(super) fn retransmit(&mut self, pair: HostPair, now: Now) {
+        let Some(negotiation) = self.pit.get(pair).and_then(Row::negotiation) else { return };
+        if negotiation.next_attempt > now.mono {
+            return; // an older deadline of the same negotiation
+        }
+        let over = negotiation.attempts >= RETRY_LADDER.len();
+        let lost_carrier = match negotiation.via {
+            Via::Echo => false,
+            Via::Session(index) => self.sessions.get(index).is_none(),
+        };
+        if over || lost_carrier {
+            self.ladder_over(pair, now);
+        } else {
+            self.send_attempt(pair, now);
+        }
+    }
+
+    /// Nobody answered the whole ladder.
+    fn ladder_over(&mut self, pair: HostPair, now: Now) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        match &mut row.state {
+            RowState::Pending(pending) => {
+                let took = now.mono.since(pending.negotiation.started);
+                let may_pass = pending.may_pass;
+                let result = NegotiationResult::NoAnswer;
+                self.event(Event::Negotiated { pair, result, took });
+                if may_pass {
+                    self.settle_clear(pair, result, false, now);
+                } else {
+                    self.settle_dropped(pair, result, now);
+                }
+            }
+            RowState::Clear(plain) | RowState::Dropped(plain) => {
+                plain.ask_again = plain.until;
+                if let Some(negotiation) = plain.background.take() {
+                    self.negotiations.remove(&negotiation.initiator.id());
+                }
+                self.extend_clear(pair, now);
+            }
+            RowState::Protected(_) => self.rekey_failed(pair, now),
+        }
+    }
+
+    /// A plain destination that did not answer in the background stays plain: it stalls once, not
+    /// every five minutes.
+    fn extend_clear(&mut self, pair: HostPair, now: Now) {
+        if let Some(Row { state: RowState::Clear(plain), .. }) = self.pit.get_mut(pair) {
+            plain.until = now.mono + crate::limits::NEGATIVE_LIFETIME;
+            plain.ask_again = now.mono + crate::limits::NEGATIVE_LIFETIME / 2;
+        }
+    }
+
+    /// Open mode has held the first packet long enough.
+    pub(super) fn hold_over(&mut self, pair: HostPair, now: Now) {
+        let Some(Row { state: RowState::Pending(pending), .. }) = self.pit.get(pair) else {
+            return;
+        };
+        let held_long_enough =
+            now.mono.since(pending.negotiation.started) >= crate::limits::OPEN_HOLD;
+        if pending.may_pass && held_long_enough {
+            self.settle_clear(pair, NegotiationResult::NoAnswer, true, now);
+        }
+    }
+
+    /// An answer to a negotiation of ours.
+    pub(super) fn consume_answer(
+        &mut self,
+        id: NegotiationId,
+        message: &[u8],
+        kind: crate::wire::dprp::Kind,
+        now: Now,
+    ) {
+        use crate::wire::dprp::Kind;
+        let Some(&pair) = self.negotiations.get(&id) else {
+            return self.dropped_in(DropReason::Stale);
+        };
+        let result = match kind {
+            Kind::Rgi => self.consume_rgi(pair, message, now),
+            Kind::Cdn => self.consume_cdn(pair, message, now),
+            Kind::NoMatch => self.consume_nomatch(pair, message, now),
+            Kind::Dde | Kind::Mpit | Kind::Cookie => Err(DropReason::BadMessage),
+        };
+        if let Err(reason) = result {
+            self.dropped_in(reason);
+        }
+    }
+
+    fn consume_rgi(&mut self, pair: HostPair, message: &[u8], now: Now) -> Result<(), DropReason> {
+        let Self { keyring, pit, rng, .. } = self;
+        let keyring = keyring.as_ref().ok_or(DropReason::BadMessage)?;
+        let row = pit.get_mut(pair).ok_or(DropReason::Stale)?;
+        let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
+        if negotiation.phase != Phase::ExpectRgi {
+            return Err(DropReason::Stale);
+        }
+        let (agreement, mpit) = negotiation
+            .initiator
+            .consume_rgi(keyring, message, rng, now.unix)
+            .map_err(|reject: Reject| reject.drop_reason())?;
+        negotiation.phase = Phase::ExpectCdn;
+        negotiation.message = mpit;
+        negotiation.attempts = 0;
+        let index = negotiation.index;
+        let started = negotiation.started;
+        self.agreed_as_initiator(pair, agreement, index, now.mono.since(started), now);
+        Ok(())
+    }
+
+    /// RGI told us the session keys. Without an older session they are used at once, right behind
+    /// the MPIT (one round trip); with one, they wait for the peer's confirmation.
+    fn agreed_as_initiator(
+        &mut self,
+        pair: HostPair,
+        agreement: Agreement,
+        index: SessionIndex,
+        took: Duration,
+        now: Now,
+    ) {
+        let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
+        let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
+        self.add_session(pair, interface, index, agreement, true, now);
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        if let Some(protected) = row.protected_mut() {
+            protected.next = Some(index);
+            self.send_attempt(pair, now);
+            return;
+        }
+        let placeholder = RowState::Protected(Protected {
+            peer,
+            peer_mode,
+            current: index,
+            next: None,
+            rekey: None,
+            took,
+        });
+        let (negotiation, held) = match std::mem::replace(&mut row.state, placeholder) {
+            RowState::Pending(mut pending) => {
+                (Some(pending.negotiation), pending.held.take(&mut self.held))
+            }
+            RowState::Clear(plain) | RowState::Dropped(plain) => (plain.background, Vec::new()),
+            RowState::Protected(protected) => (protected.rekey, Vec::new()),
+        };
+        if let Some(protected) = row.protected_mut() {
+            protected.rekey = negotiation;
+        }
+        self.send_attempt(pair, now); // MPIT first, then the data behind it
+        self.became_protected(pair, took, now);
+        self.release_sealed(held, now);
+    }
+
+    fn consume_cdn(&mut self, pair: HostPair, message: &[u8], now: Now) -> Result<(), DropReason> {
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
+        let row = self.pit.get_mut(pair).ok_or(DropReason::Stale)?;
+        let protected = row.protected_mut().ok_or(DropReason::Stale)?;
+        let negotiation = protected.rekey.as_mut().ok_or(DropReason::Stale)?;
+        if negotiation.phase != Phase::ExpectCdn {
+            return Err(DropReason::Stale);
+        }
+        negotiation
+            .initiator
+            .consume_cdn(keyring, message, now.unix)
+            .map_err(|reject| reject.drop_reason())?;
+        let index = negotiation.index;
+        self.confirmed(pair, index, now);
+        Ok(())
+    }
+
+    /// The peer has the keys: CDN said so, or data under them arrived.
+    pub(super) fn confirmed(&mut self, pair: HostPair, index: SessionIndex, now: Now) {
+        let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
+        if protected.rekey.as_ref().is_some_and(|n| n.index == index)
+            && let Some(negotiation) = protected.rekey.take()
+        {
+            self.negotiations.remove(&negotiation.initiator.id());
+        }
+        let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
+        if protected.next == Some(index) {
+            protected.next = None;
+            let old = std::mem::replace(&mut protected.current, index);
+            self.retire(old, now);
+            self.rekeyed(pair, index);
+        }
+    }
+
+    fn consume_nomatch(
+        &mut self,
+        pair: HostPair,
+        message: &[u8],
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
+        let row = self.pit.get(pair).ok_or(DropReason::Stale)?;
+        let negotiation = row.negotiation().ok_or(DropReason::Stale)?;
+        let NoMatch { mode, .. } = negotiation
+            .initiator
+            .consume_nomatch(keyring, message, now.unix)
+            .map_err(|reject| reject.drop_reason())?;
+        let took = now.mono.since(negotiation.started);
+        let result = NegotiationResult::NoMatch;
+        let pending = matches!(row.state, RowState::Pending(_));
+        let may_pass = matches!(&row.state, RowState::Pending(p) if p.may_pass);
+        self.event(Event::Negotiated { pair, result, took });
+        match (pending, may_pass && mode == Mode::Open) {
+            (true, true) => self.settle_clear(pair, result, false, now),
+            (true, false) => self.settle_dropped(pair, result, now),
+            (false, _) => self.background_nomatch(pair, now),
+        }
+        Ok(())
+    }
+
+    fn background_nomatch(&mut self, pair: HostPair, now: Now) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        if let RowState::Clear(plain) | RowState::Dropped(plain) = &mut row.state {
+            plain.reason = NegotiationResult::NoMatch;
+            if let Some(negotiation) = plain.background.take() {
+                self.negotiations.remove(&negotiation.initiator.id());
+            }
+            self.extend_clear(pair, now);
+        }
+    }
+
+    /// Seals frames that waited, now that there is a session.
+    pub(super) fn release_sealed(&mut self, held: Vec<crate::io::HeldFrame>, now: Now) {
+        let mut batch = crate::batch::SealedBatch::default();
+        for mut frame in held {
+            self.counters.held[0] += 1;
+            let direction = frame.direction;
+            let Ok(view) = crate::wire::ip::parse(&frame.bytes[PACKET_AT..]) else { continue };
+            let pair = HostPair::new(view.source, view.destination);
+            let mut borrowed = crate::io::Frame { direction, bytes: &mut frame.bytes };
+            self.protect(&mut borrowed, &view, pair, &mut batch, now);
+        }
+        self.emit_batch(&mut batch);
+    }
+}

@@ -1,0 +1,340 @@
+//! A frame that is about to leave: look the flow up, act on its row, or start a negotiation.
+
+use super::Engine;
+use super::row::{Pending, Plain, Row, RowState};
+use crate::batch::SealedBatch;
+use crate::flow::{Direction, FlowKey, HostPair, Ports};
+use crate::held::HeldFrames;
+use crate::icmp_error::administratively_prohibited;
+use crate::id::Interface;
+use crate::io::{
+    ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
+};
+use crate::limits::{NEGATIVE_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME};
+use crate::now::Instant;
+use crate::timer::Timer;
+use crate::wire::ip::{self, IpView};
+use crate::wire::icmp::is_link_control;
+use crate::{DropReason, Mode, Now};
+use core::net::IpAddr;
+
+/// Where the IP packet starts in a captured frame.
+pub(super) const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
+
+/// What a row says about a packet, read before anything is changed.
+enum Found {
+    Nothing,
+    Pending,
+    Protected,
+    Clear,
+    Dropped,
+}
+
+impl Engine {
+    /// Decides about one frame a local program sent. Sealed datagrams are added to `batch`.
+    pub fn outgoing(
+        &mut self,
+        frame: &mut Frame<'_>,
+        batch: &mut SealedBatch,
+        now: Now,
+    ) -> Outgoing {
+        let Some(view) = frame.bytes.get(PACKET_AT..).and_then(|p| ip::parse(p).ok()) else {
+            self.dropped_out(DropReason::Malformed);
+            return Outgoing::Consumed;
+        };
+        let packet = &frame.bytes[PACKET_AT..];
+        if is_link_control(packet, &view) {
+            return Outgoing::PutBack;
+        }
+        if is_many(view.destination) {
+            return self.unless_closed(packet.len(), DropReason::Multicast);
+        }
+        if !self.is_local(view.source) {
+            // A host agent stands for its own addresses only; what it forwards is not its to seal.
+            return self.unless_closed(packet.len(), DropReason::ClosedMode);
+        }
+        let pair = HostPair::new(view.source, view.destination);
+        match self.find_row(pair) {
+            Found::Nothing => self.first_packet(frame, &view, pair, now),
+            Found::Protected => self.protect(frame, &view, pair, batch, now),
+            Found::Pending => {
+                self.hold(pair, frame);
+                Outgoing::Consumed
+            }
+            Found::Clear => self.pass(pair, &view, packet.len(), now),
+            Found::Dropped => self.refuse(pair, packet.to_vec(), &view, now),
+        }
+    }
+
+    fn find_row(&self, pair: HostPair) -> Found {
+        match self.pit.get(pair).map(|row| &row.state) {
+            None => Found::Nothing,
+            Some(RowState::Pending(_)) => Found::Pending,
+            Some(RowState::Protected(_)) => Found::Protected,
+            Some(RowState::Clear(_)) => Found::Clear,
+            Some(RowState::Dropped(_)) => Found::Dropped,
+        }
+    }
+
+    fn unless_closed(&mut self, bytes: usize, reason: DropReason) -> Outgoing {
+        match self.mode() {
+            Mode::Open => {
+                self.count_clear_out(bytes);
+                Outgoing::PutBack
+            }
+            Mode::Closed => {
+                self.dropped_out(reason);
+                Outgoing::Consumed
+            }
+        }
+    }
+
+    /// The flow has no row: ask the other side, or decide at once where asking makes no sense.
+    fn first_packet(
+        &mut self,
+        frame: &Frame<'_>,
+        view: &IpView,
+        pair: HostPair,
+        now: Now,
+    ) -> Outgoing {
+        let Direction::Outgoing(interface) = frame.direction else {
+            return Outgoing::Consumed;
+        };
+        let packet = &frame.bytes[PACKET_AT..];
+        if !self.in_scope(view.destination) {
+            let verdict = self.out_of_scope(pair, interface, packet.len(), now);
+            if verdict == Outgoing::Consumed {
+                self.prohibit(packet, view);
+            }
+            return verdict;
+        }
+        let ports = ip::ports(packet, view);
+        if self.start_pending(pair, ports, interface, now) {
+            self.hold(pair, frame);
+        } else {
+            self.dropped_out(DropReason::TableFull);
+        }
+        Outgoing::Consumed
+    }
+
+    /// Makes a pending row and sends its first DDE. False if a table is full or there are no keys.
+    pub(super) fn start_pending(
+        &mut self,
+        pair: HostPair,
+        ports: Ports,
+        interface: Interface,
+        now: Now,
+    ) -> bool {
+        let Some(negotiation) = self.new_negotiation(pair, ports, now) else {
+            return false;
+        };
+        let id = negotiation.initiator.id();
+        let may_pass =
+            self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono);
+        let pending = Pending { negotiation, held: HeldFrames::default(), may_pass };
+        let row = Row::new(RowState::Pending(pending), interface, now.mono);
+        if self.pit.insert(FlowKey::host_pair(pair), row).is_err() {
+            return false;
+        }
+        self.negotiations.insert(id, pair);
+        if may_pass {
+            self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
+        }
+        self.send_attempt(pair, now);
+        true
+    }
+
+    pub(super) fn hold(&mut self, pair: HostPair, frame: &Frame<'_>) {
+        let Some(Row { state: RowState::Pending(pending), .. }) = self.pit.get_mut(pair) else {
+            return;
+        };
+        let copy = HeldFrame { direction: frame.direction, bytes: frame.bytes.to_vec() };
+        if !pending.held.push(copy, &mut self.held) {
+            self.counters.held[2] += 1;
+            self.dropped_out(DropReason::HeldOverflow);
+        }
+    }
+
+    /// Asking every host of the Internet would be slow and rude: the policy names whom to ask.
+    pub(super) fn in_scope(&self, remote: IpAddr) -> bool {
+        let policy = self.membership.as_ref().is_some_and(|membership| {
+            membership.search_scope.iter().any(|prefix| prefix.contains(remote))
+        });
+        policy || self.is_connected(remote)
+    }
+
+    fn is_connected(&self, remote: IpAddr) -> bool {
+        self.interfaces.iter().flat_map(|interface| &interface.addresses).any(
+            |&(address, length)| {
+                length != 0 && crate::mode::Prefix { address, length }.contains(remote)
+            },
+        )
+    }
+
+    fn out_of_scope(
+        &mut self,
+        pair: HostPair,
+        interface: Interface,
+        bytes: usize,
+        now: Now,
+    ) -> Outgoing {
+        if self.mode() == Mode::Closed || self.sticky.contains(pair.remote.0, now.mono) {
+            self.dropped_out(DropReason::ClosedMode);
+            return Outgoing::Consumed;
+        }
+        let until = now.mono + NEGATIVE_LIFETIME;
+        let plain = Plain {
+            reason: NegotiationResult::OutOfScope,
+            until,
+            ask_again: until,
+            background: None,
+        };
+        let row = Row::new(RowState::Clear(plain), interface, now.mono);
+        if self.pit.insert(FlowKey::host_pair(pair), row).is_ok() {
+            self.timers.set(until, Timer::RowAge(pair));
+            self.offload_bypass(pair);
+        }
+        self.count_clear_out(bytes);
+        Outgoing::PutBack
+    }
+
+    /// A packet of a plaintext flow that still comes to userspace.
+    fn pass(&mut self, pair: HostPair, view: &IpView, bytes: usize, now: Now) -> Outgoing {
+        self.count_clear_out(bytes);
+        if let Some(row) = self.pit.get_mut(pair) {
+            row.count_out(bytes, now.mono);
+        }
+        self.ask_again_if_due(pair, view, now);
+        self.offload_bypass(pair);
+        Outgoing::PutBack
+    }
+
+    /// A packet of a flow whose verdict is discard: the program hears of it at once.
+    fn refuse(&mut self, pair: HostPair, packet: Vec<u8>, view: &IpView, now: Now) -> Outgoing {
+        self.dropped_out(DropReason::Discarded);
+        if let Some(row) = self.pit.get_mut(pair) {
+            row.last_used = now.mono;
+        }
+        self.ask_again_if_due(pair, view, now);
+        self.prohibit(&packet, view);
+        Outgoing::Consumed
+    }
+
+    pub(super) fn prohibit(&mut self, packet: &[u8], view: &IpView) {
+        if let Some(error) = administratively_prohibited(packet, view, view.destination) {
+            self.emit(Output::Deliver(error));
+        }
+    }
+
+    /// Starts a background negotiation for a plain or dropped row whose answer is getting old.
+    fn ask_again_if_due(&mut self, pair: HostPair, view: &IpView, now: Now) {
+        let due = match self.pit.get(pair).map(|row| &row.state) {
+            Some(RowState::Clear(plain) | RowState::Dropped(plain)) => {
+                plain.background.is_none() && plain.ask_again <= now.mono
+            }
+            Some(RowState::Pending(_) | RowState::Protected(_)) | None => false,
+        };
+        if !due || !self.in_scope(view.destination) {
+            return;
+        }
+        let Some(negotiation) = self.new_negotiation(pair, Ports::default(), now) else {
+            return;
+        };
+        self.negotiations.insert(negotiation.initiator.id(), pair);
+        if let Some(Row { state: RowState::Clear(plain) | RowState::Dropped(plain), .. }) =
+            self.pit.get_mut(pair)
+        {
+            plain.background = Some(negotiation);
+        }
+        self.send_attempt(pair, now);
+    }
+
+    /// Gives a pending flow its plaintext verdict: the held packets leave, and the question goes
+    /// on in the background.
+    pub(super) fn settle_clear(
+        &mut self,
+        pair: HostPair,
+        reason: NegotiationResult,
+        keep_asking: bool,
+        now: Now,
+    ) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        let until = now.mono + NEGATIVE_LIFETIME;
+        let plain = Plain { reason, until, ask_again: now.mono + NEGATIVE_LIFETIME / 2, background: None };
+        let RowState::Pending(mut pending) =
+            std::mem::replace(&mut row.state, RowState::Clear(plain))
+        else {
+            return;
+        };
+        let held = pending.held.take(&mut self.held);
+        if keep_asking {
+            if let RowState::Clear(plain) = &mut row.state {
+                plain.background = Some(pending.negotiation);
+            }
+        } else {
+            self.negotiations.remove(&pending.negotiation.initiator.id());
+        }
+        self.timers.set(until, Timer::RowAge(pair));
+        self.counters.clear_fallbacks += 1;
+        self.event(Event::ClearFallback { pair, result: reason });
+        for frame in held {
+            self.counters.held[0] += 1;
+            self.count_clear_out(frame.bytes.len().saturating_sub(PACKET_AT));
+            self.emit(Output::PutBack(frame));
+        }
+        self.offload_bypass(pair);
+    }
+
+    /// Gives a pending flow its discard verdict: the held packets die, their programs are told.
+    pub(super) fn settle_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        let until = now.mono + REFUSED_LIFETIME;
+        let plain = Plain { reason, until, ask_again: until, background: None };
+        let RowState::Pending(mut pending) =
+            std::mem::replace(&mut row.state, RowState::Dropped(plain))
+        else {
+            return;
+        };
+        let held = pending.held.take(&mut self.held);
+        self.negotiations.remove(&pending.negotiation.initiator.id());
+        self.timers.set(until, Timer::RowAge(pair));
+        for frame in held {
+            self.counters.held[1] += 1;
+            self.dropped_out(DropReason::HeldExpired);
+            let packet = &frame.bytes[PACKET_AT..];
+            if let Ok(view) = ip::parse(packet) {
+                self.prohibit(packet, &view);
+            }
+        }
+    }
+
+    /// The row's lifetime is over, or nobody used it.
+    pub(super) fn row_aged(&mut self, pair: HostPair, now: Instant) {
+        let Some(row) = self.pit.get(pair) else { return };
+        let (RowState::Clear(plain) | RowState::Dropped(plain)) = &row.state else { return };
+        if plain.until > now {
+            self.timers.set(plain.until, Timer::RowAge(pair));
+            return;
+        }
+        if let Some(negotiation) = &plain.background {
+            let id = negotiation.initiator.id();
+            self.negotiations.remove(&id);
+        }
+        self.pit.remove(pair);
+        self.forget_offload(pair);
+    }
+
+    fn count_clear_out(&mut self, bytes: usize) {
+        self.counters.clear_out.0 += 1;
+        self.counters.clear_out.1 += bytes as u64;
+    }
+}
+
+/// Multicast and limited broadcast. Subnet broadcasts carry an Ethernet group address, which the
+/// hook's own rules tell apart.
+pub(super) fn is_many(addr: IpAddr) -> bool {
+    match addr {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast(),
+    }
+}

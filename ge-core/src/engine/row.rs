@@ -1,0 +1,155 @@
+//! A PIT row: what this agent does with the packets between two hosts, and why.
+
+use crate::dprp::Initiator;
+use crate::held::HeldFrames;
+use crate::id::{Interface, SessionIndex};
+use crate::io::NegotiationResult;
+use crate::now::Instant;
+use crate::{GeId, Mode};
+
+/// One row.
+pub(super) struct Row {
+    pub(super) state: RowState,
+    pub(super) created: Instant,
+    pub(super) last_used: Instant,
+    /// Interface the flow's packets use, for control messages on its behalf.
+    pub(super) interface: Interface,
+    pub(super) packets_in: u64,
+    pub(super) packets_out: u64,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+}
+
+/// The verdict, and what belongs to it. No field exists that is meaningless in its state.
+pub(super) enum RowState {
+    /// First packets are held while the other side is asked.
+    Pending(Pending),
+    /// Sealed for the peer agent.
+    Protected(Protected),
+    /// Passed as plaintext until `until`; asked again in the background.
+    Clear(Plain),
+    /// Dropped until `until`; asked again in the background.
+    Dropped(Plain),
+}
+
+/// A flow whose first packets wait.
+pub(super) struct Pending {
+    pub(super) negotiation: Negotiation,
+    pub(super) held: HeldFrames,
+    /// Open mode passes the held packets when the hold is over; `false` waits the whole ladder.
+    pub(super) may_pass: bool,
+}
+
+/// A plaintext or discard verdict.
+pub(super) struct Plain {
+    pub(super) reason: NegotiationResult,
+    pub(super) until: Instant,
+    /// From here on a packet starts a background negotiation.
+    pub(super) ask_again: Instant,
+    pub(super) background: Option<Negotiation>,
+}
+
+/// A flow under a session.
+pub(super) struct Protected {
+    pub(super) peer: GeId,
+    pub(super) peer_mode: Mode,
+    /// Sends. The one before it still opens until its grace is over.
+    pub(super) current: SessionIndex,
+    /// Agreed by us as initiator, not yet known to be usable at the other end.
+    pub(super) next: Option<SessionIndex>,
+    /// A negotiation for new keys.
+    pub(super) rekey: Option<Negotiation>,
+    /// How long the negotiation that led to `current` took.
+    pub(super) took: core::time::Duration,
+}
+
+/// How the messages of a negotiation travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Via {
+    /// In ICMP echo.
+    Echo,
+    /// Sealed inside a live session: rekeying, invisible to routers.
+    Session(SessionIndex),
+}
+
+/// A negotiation this agent started.
+pub(super) struct Negotiation {
+    pub(super) initiator: Initiator,
+    pub(super) via: Via,
+    /// The message being repeated: DDE, later MPIT.
+    pub(super) message: Vec<u8>,
+    pub(super) phase: Phase,
+    /// Index under which we will receive.
+    pub(super) index: SessionIndex,
+    pub(super) attempts: usize,
+    pub(super) next_attempt: Instant,
+    pub(super) started: Instant,
+    pub(super) echo_id: u16,
+    pub(super) echo_seq: u16,
+}
+
+/// What a negotiation waits for, named by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    ExpectRgi,
+    ExpectCdn,
+}
+
+impl Row {
+    pub(super) fn new(state: RowState, interface: Interface, now: Instant) -> Self {
+        Self {
+            state,
+            created: now,
+            last_used: now,
+            interface,
+            packets_in: 0,
+            packets_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+
+    pub(super) fn count_out(&mut self, bytes: usize, now: Instant) {
+        self.last_used = now;
+        self.packets_out += 1;
+        self.bytes_out += bytes as u64;
+    }
+
+    pub(super) fn count_in(&mut self, packets: u64, bytes: usize, now: Instant) {
+        self.last_used = now;
+        self.packets_in += packets;
+        self.bytes_in += bytes as u64;
+    }
+
+    /// The negotiation under way, in whatever state the row is.
+    pub(super) fn negotiation_mut(&mut self) -> Option<&mut Negotiation> {
+        match &mut self.state {
+            RowState::Pending(pending) => Some(&mut pending.negotiation),
+            RowState::Protected(protected) => protected.rekey.as_mut(),
+            RowState::Clear(plain) | RowState::Dropped(plain) => plain.background.as_mut(),
+        }
+    }
+
+    /// The negotiation under way, to read.
+    pub(super) fn negotiation(&self) -> Option<&Negotiation> {
+        match &self.state {
+            RowState::Pending(pending) => Some(&pending.negotiation),
+            RowState::Protected(protected) => protected.rekey.as_ref(),
+            RowState::Clear(plain) | RowState::Dropped(plain) => plain.background.as_ref(),
+        }
+    }
+
+    pub(super) const fn protected(&self) -> Option<&Protected> {
+        match &self.state {
+            RowState::Protected(protected) => Some(protected),
+            RowState::Pending(_) | RowState::Clear(_) | RowState::Dropped(_) => None,
+        }
+    }
+
+    pub(super) const fn protected_mut(&mut self) -> Option<&mut Protected> {
+        match &mut self.state {
+            RowState::Protected(protected) => Some(protected),
+            RowState::Pending(_) | RowState::Clear(_) | RowState::Dropped(_) => None,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Sealing packets of a protected flow: what fits the path goes out as `transport` (or `tunnel`
+//! where the IP header is not plain), what does not is cut, or its sender is told.
+//!
+//! ```text
+//! transport  | flow's IP header | UDP | shim 8 | sealed{ L4 header + data, protocol 1 } | tag 16 |
+//! tunnel     | agents' IP header | UDP | shim 8 | sealed{ whole inner packet } | tag 16 |
+//! ```
+//! DESIGN.md section 4. Nothing of variable length surrounds the data, so that all segments of a
+//! super-packet are equally long and leave in one system call.
+
+use super::Engine;
+use super::outgoing::PACKET_AT;
+use super::sessions::Session;
+use crate::addr::WireAddr;
+use crate::batch::{Heading, SealedBatch};
+use crate::flow::{Direction, HostPair};
+use crate::fragment::{complete_checksum, fragment_ipv4};
+use crate::fragment6::fragment_ipv6;
+use crate::icmp_error::packet_too_big;
+use crate::id::Interface;
+use crate::io::{ETHERNET_LEN, Frame, Outgoing, Output, VNET_LEN};
+use crate::segment::{SegmentError, Segmenter};
+use crate::shim::{Kind, SHIM_LEN};
+use crate::traffic::TAG_LEN;
+use crate::wire::ip::IpView;
+use crate::wire::protocol;
+use crate::wire::tcp::clamp_mss;
+use crate::wire::vnet::VnetHeader;
+use crate::{DropReason, Now};
+use core::net::IpAddr;
+
+const UDP_LEN: usize = 8;
+/// Inner protocol number at the end of a `transport` plaintext.
+const PROTOCOL_LEN: usize = 1;
+const TCP_LEN: usize = 20;
+
+/// Why a packet could not be sealed.
+enum Unsealed {
+    Dropped(DropReason),
+    /// Larger than this inner packet size, and not ours to cut.
+    TooBig(u16),
+}
+
+impl Engine {
+    /// Seals one captured frame of a protected pair into `batch`.
+    pub(super) fn protect(
+        &mut self,
+        frame: &mut Frame<'_>,
+        view: &IpView,
+        pair: HostPair,
+        batch: &mut SealedBatch,
+        now: Now,
+    ) -> Outgoing {
+        let Direction::Outgoing(interface) = frame.direction else { return Outgoing::Consumed };
+        let link_mtu = self.link_mtu(interface);
+        let Some(row) = self.pit.get_mut(pair) else { return Outgoing::Consumed };
+        row.count_out(frame.bytes.len() - PACKET_AT, now.mono);
+        row.interface = interface;
+        let Some(session) =
+            row.protected().and_then(|protected| self.sessions.get_mut(protected.current))
+        else {
+            self.dropped_out(DropReason::NoSession);
+            return Outgoing::Consumed;
+        };
+        let heading = Heading {
+            from: WireAddr(pair.local.0),
+            to: (WireAddr(pair.remote.0), session.peer_port),
+            interface,
+            tos: view.tos,
+        };
+        let mtu = usize::from(session.path_mtu(link_mtu, now.mono));
+        let bytes = frame.bytes.len() - PACKET_AT;
+        match seal_packet(session, heading, mtu, frame.bytes, view, batch) {
+            Ok(datagrams) => {
+                session.sent(&frame.bytes[PACKET_AT..], now.mono);
+                self.counters.sealed.0 += datagrams;
+                self.counters.sealed.1 += bytes as u64;
+                Outgoing::Sealed
+            }
+            Err(Unsealed::TooBig(inner_mtu)) => {
+                self.dropped_out(DropReason::TooBig);
+                let packet = &frame.bytes[PACKET_AT..];
+                if let Some(error) = packet_too_big(packet, view, inner_mtu, view.destination) {
+                    self.emit(Output::Deliver(error));
+                }
+                Outgoing::Consumed
+            }
+            Err(Unsealed::Dropped(reason)) => {
+                self.dropped_out(reason);
+                Outgoing::Consumed
+            }
+        }
+    }
+
+    fn link_mtu(&self, interface: Interface) -> u16 {
+        /// Ethernet's, for an interface that vanished between capture and decision.
+        const FALLBACK: u16 = 1500;
+        self.interfaces
+            .iter()
+            .find(|info| info.interface == interface)
+            .map_or(FALLBACK, |info| info.mtu)
+    }
+}
+
+/// Bytes of IP header the outer packet has.
+const fn outer_header_len(addr: IpAddr) -> usize {
+    match addr {
+        IpAddr::V4(_) => 20,
+        IpAddr::V6(_) => 40,
+    }
+}
+
+fn seal_packet(
+    session: &mut Session,
+    heading: Heading,
+    mtu: usize,
+    bytes: &mut [u8],
+    view: &IpView,
+    batch: &mut SealedBatch,
+) -> Result<u64, Unsealed> {
+    let vnet = VnetHeader::parse(&bytes[..VNET_LEN])
+        .and_then(|vnet| vnet.shifted(-(ETHERNET_LEN as i16)))
+        .map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;
+    let packet = &mut bytes[PACKET_AT..];
+    let outer = outer_header_len(heading.to.0.0) + UDP_LEN + SHIM_LEN + TAG_LEN;
+    let room = mtu.saturating_sub(outer);
+    if view.plain_header {
+        let limit = room.saturating_sub(PROTOCOL_LEN);
+        if view.protocol == protocol::TCP {
+            let max_mss = limit.saturating_sub(TCP_LEN).clamp(1, usize::from(u16::MAX)) as u16;
+            clamp_mss(packet, view, max_mss, vnet.partial.is_some());
+        }
+        match Segmenter::new(&vnet, packet, view, limit) {
+            Ok(segmenter) => {
+                return seal_segments(session, heading, segmenter, view.protocol, batch);
+            }
+            Err(SegmentError::TooBig) => {}
+            Err(SegmentError::Malformed(_)) => {
+                return Err(Unsealed::Dropped(DropReason::Malformed));
+            }
+        }
+    }
+    seal_tunnel(session, heading, room, &vnet, packet, view, batch)
+}
+
+fn seal_segments(
+    session: &mut Session,
+    heading: Heading,
+    mut segmenter: Segmenter<'_>,
+    inner_protocol: u8,
+    batch: &mut SealedBatch,
+) -> Result<u64, Unsealed> {
+    let partial = segmenter.partial_checksum();
+    let mut datagrams = 0;
+    while let Some(next) = segmenter.next_len() {
+        let len = SHIM_LEN + next + PROTOCOL_LEN + TAG_LEN;
+        let run = batch.run_for(heading, len);
+        let start = run.bytes.len();
+        run.bytes.extend_from_slice(&[0; SHIM_LEN]);
+        segmenter.next_transport(&mut run.bytes);
+        run.bytes.push(inner_protocol);
+        run.bytes.extend_from_slice(&[0; TAG_LEN]);
+        seal_slot(session, Kind::Transport, partial, &mut run.bytes, start)?;
+        datagrams += 1;
+    }
+    Ok(datagrams)
+}
+
+/// The whole inner packet, for headers that are not plain; cut into IP fragments if it must be.
+fn seal_tunnel(
+    session: &mut Session,
+    heading: Heading,
+    room: usize,
+    vnet: &VnetHeader,
+    packet: &mut [u8],
+    view: &IpView,
+    batch: &mut SealedBatch,
+) -> Result<u64, Unsealed> {
+    complete_checksum(vnet, packet).map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;
+    if vnet.gso.is_some() {
+        return Err(Unsealed::TooBig(inner_mtu(room)));
+    }
+    let packet = &packet[..view.total_len];
+    if packet.len() <= room {
+        seal_whole(session, heading, packet, batch)?;
+        return Ok(1);
+    }
+    // Never repeats within a session, since every sealed datagram counts.
+    let identification = session.sealer.sent() as u32;
+    let mut result = Ok(0);
+    let mut seal = |fragment: &[u8]| {
+        if let Ok(count) = result {
+            result = seal_whole(session, heading, fragment, batch).map(|()| count + 1);
+        }
+    };
+    let cut = match heading.to.0.0 {
+        IpAddr::V4(_) if !view.dont_fragment => fragment_ipv4(packet, view, room, &mut seal),
+        // No path may ask an IPv6 host for less than 1,280 bytes, so what fits there but not
+        // through the seal is fragmented here: this is the source.
+        IpAddr::V6(_) if packet.len() <= usize::from(crate::limits::MIN_PMTU_V6) => {
+            fragment_ipv6(packet, view, room, identification, &mut seal)
+        }
+        IpAddr::V4(_) | IpAddr::V6(_) => return Err(Unsealed::TooBig(inner_mtu(room))),
+    };
+    cut.map_err(|_| Unsealed::Dropped(DropReason::TooBig))?;
+    result
+}
+
+/// The inner packet size to report: what `transport` can carry.
+fn inner_mtu(room: usize) -> u16 {
+    u16::try_from(room.saturating_sub(PROTOCOL_LEN)).unwrap_or(u16::MAX)
+}
+
+fn seal_whole(
+    session: &mut Session,
+    heading: Heading,
+    packet: &[u8],
+    batch: &mut SealedBatch,
+) -> Result<(), Unsealed> {
+    let run = batch.run_for(heading, SHIM_LEN + packet.len() + TAG_LEN);
+    let start = run.bytes.len();
+    run.bytes.extend_from_slice(&[0; SHIM_LEN]);
+    run.bytes.extend_from_slice(packet);
+    run.bytes.extend_from_slice(&[0; TAG_LEN]);
+    seal_slot(session, Kind::Tunnel, false, &mut run.bytes, start)
+}
+
+/// Seals the slot that starts at `start`; takes it out again if the key may not be used.
+fn seal_slot(
+    session: &mut Session,
+    kind: Kind,
+    partial: bool,
+    bytes: &mut Vec<u8>,
+    start: usize,
+) -> Result<(), Unsealed> {
+    session.sealer.seal(kind, partial, &mut bytes[start..]).map_err(|_exhausted| {
+        bytes.truncate(start);
+        Unsealed::Dropped(DropReason::KeyExhausted)
+    })
+}

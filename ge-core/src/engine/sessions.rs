@@ -1,0 +1,440 @@
+//! Sessions: the traffic keys two agents share for one flow, from agreement to retirement.
+//!
+//! Five sentences, which the rest of the file is:
+//! 1. A session is rekeyed after `REKEY_AFTER_TIME`, or when its epoch is no longer the one used
+//!    for sending, and is not used after `REJECT_AFTER_TIME` or when its epoch has ended.
+//! 2. The initiator rekeys first; the responder only if the initiator did not.
+//! 3. New keys take over when the other end is known to have them; the old ones still open for
+//!    `OLD_KEYS_GRACE`.
+//! 4. A session that received data and has nothing to send says so after `KEEPALIVE_AFTER`.
+//! 5. A session that sent data and heard nothing for `LIVENESS` negotiates anew.
+
+use super::Engine;
+use super::row::{Row, RowState, Via};
+use crate::crypto::Rng;
+use crate::dprp::Agreement;
+use crate::flow::{FlowKey, HostPair, Ports};
+use crate::id::{Epoch, GroupId, Interface, SessionIndex};
+use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
+use crate::limits::{
+    FAILED_OPEN_KILL, FAILED_OPEN_REKEY, KEEPALIVE_AFTER, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6,
+    OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME,
+    REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_HANDOVER, REKEY_TIMEOUT, SESSIONS,
+};
+use crate::now::Instant;
+use crate::timer::Timer;
+use crate::traffic::{AeadKind, Opener, Sealer};
+use crate::{GeId, Mode, Now};
+use core::net::IpAddr;
+use core::time::Duration;
+use rand_core::Rng as _;
+use std::collections::BTreeMap;
+
+/// One set of traffic keys.
+pub(super) struct Session {
+    pub(super) pair: HostPair,
+    pub(super) peer: GeId,
+    pub(super) peer_certificate: crate::cert::Certificate,
+    pub(super) peer_port: u16,
+    pub(super) group: GroupId,
+    pub(super) epoch: Epoch,
+    pub(super) aead: AeadKind,
+    pub(super) sealer: Sealer,
+    pub(super) opener: Opener,
+    pub(super) handshake_hash: [u8; 32],
+    pub(super) created: Instant,
+    initiator: bool,
+    interface: Interface,
+    retire_at: Option<Instant>,
+    last_received: Instant,
+    /// First data sent since something was last received.
+    unanswered_since: Option<Instant>,
+    /// First data received since something was last sent.
+    unacknowledged_since: Option<Instant>,
+    /// Start of the last inner packet sealed: what an ICMP error about our outer packet, whose
+    /// quote is sealed, is about for the local program.
+    last_inner: InnerHead,
+    /// Path narrower than the interface, and since when we know.
+    narrow: Option<(u16, Instant)>,
+}
+
+impl Session {
+    /// Outer packet size the path takes.
+    pub(super) fn path_mtu(&self, link_mtu: u16, now: Instant) -> u16 {
+        match self.narrow {
+            Some((mtu, since)) if now.since(since) < PMTU_LIFETIME => mtu.min(link_mtu),
+            Some(_) | None => link_mtu,
+        }
+    }
+
+    /// A router reported a narrower path. Never widens, never below the floor of the IP version.
+    /// True if this is news.
+    pub(super) fn narrow_path(&mut self, mtu: u16, now: Instant) -> bool {
+        let floor = match self.pair.remote.0 {
+            IpAddr::V4(_) => MIN_PMTU_V4,
+            IpAddr::V6(_) => MIN_PMTU_V6,
+        };
+        let mtu = mtu.max(floor);
+        let news = match self.narrow {
+            Some((known, since)) => mtu < known || now.since(since) >= PMTU_LIFETIME,
+            None => true,
+        };
+        if news {
+            self.narrow = Some((mtu, now));
+        }
+        news
+    }
+
+    pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
+        self.last_inner.remember(packet);
+        self.unanswered_since.get_or_insert(now);
+        self.unacknowledged_since = None;
+    }
+
+    pub(super) fn received(&mut self, now: Instant, data: bool) {
+        self.last_received = now;
+        self.unanswered_since = None;
+        if data {
+            self.unacknowledged_since.get_or_insert(now);
+        }
+    }
+
+    pub(super) fn last_inner(&self) -> &[u8] {
+        &self.last_inner.bytes[..self.last_inner.len]
+    }
+
+    /// A keepalive went out: the peer knows that we are there.
+    pub(super) fn kept_alive(&mut self) {
+        self.unacknowledged_since = None;
+    }
+
+    /// True if the peer was heard so recently that nobody else can be the owner of its address.
+    pub(super) fn heard_within(&self, span: Duration, now: Instant) -> bool {
+        now.since(self.last_received) < span
+    }
+
+    fn wants_rekey(&self, now: Instant, current_epoch: Option<Epoch>) -> bool {
+        // The responder gives the initiator a head start, so that they rarely collide.
+        let patience = if self.initiator { Duration::ZERO } else { REKEY_HANDOVER };
+        let age = now.since(self.created);
+        let idle = self.unanswered_since.is_none() && !self.heard_within(REKEY_AFTER_TIME, now);
+        let old = age >= REKEY_AFTER_TIME + patience && !idle;
+        let epoch_over = current_epoch.is_some_and(|epoch| epoch > self.epoch)
+            && (self.initiator || age >= patience);
+        old || epoch_over
+            || self.sealer.sent() >= REKEY_AFTER_MESSAGES
+            || self.opener.failed() >= FAILED_OPEN_REKEY
+    }
+}
+
+/// Headers and a little more of a packet: an IPv6 header and a TCP header without options.
+struct InnerHead {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl InnerHead {
+    const EMPTY: Self = Self { bytes: [0; 64], len: 0 };
+
+    fn remember(&mut self, packet: &[u8]) {
+        self.len = packet.len().min(self.bytes.len());
+        self.bytes[..self.len].copy_from_slice(&packet[..self.len]);
+    }
+}
+
+/// All sessions of this agent, by the index it receives under.
+#[derive(Default)]
+pub(super) struct Sessions {
+    by_index: BTreeMap<SessionIndex, Session>,
+}
+
+impl Sessions {
+    /// A random index that is not in use, never zero. `None` at the limit.
+    pub(super) fn free_index(&self, rng: &mut Rng) -> Option<SessionIndex> {
+        if self.by_index.len() >= SESSIONS {
+            return None;
+        }
+        loop {
+            let index = SessionIndex(rng.next_u32() & 0x00ff_ffff);
+            if index.0 != 0 && !self.by_index.contains_key(&index) {
+                return Some(index);
+            }
+        }
+    }
+
+    pub(super) fn get(&self, index: SessionIndex) -> Option<&Session> {
+        self.by_index.get(&index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: SessionIndex) -> Option<&mut Session> {
+        self.by_index.get_mut(&index)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_index.len()
+    }
+
+    /// The session that sent the datagram with this index and counter between these hosts, if it
+    /// was sent recently: an error about anything older is made up or useless.
+    pub(super) fn find_sending(
+        &self,
+        pair: HostPair,
+        peer_index: SessionIndex,
+        counter: u32,
+    ) -> Option<SessionIndex> {
+        self.by_index
+            .iter()
+            .find(|(_, s)| {
+                let age = (s.sealer.sent() as u32).wrapping_sub(counter);
+                s.pair == pair && s.sealer.peer_index() == peer_index && age <= RECENT_DATAGRAMS
+            })
+            .map(|(index, _)| *index)
+    }
+}
+
+/// An ICMP error may quote any of so many datagrams last sent.
+const RECENT_DATAGRAMS: u32 = 1 << 20;
+
+impl Engine {
+    pub(super) fn add_session(
+        &mut self,
+        pair: HostPair,
+        interface: Interface,
+        index: SessionIndex,
+        agreement: Agreement,
+        initiator: bool,
+        now: Now,
+    ) {
+        let narrow = self.current_session(pair).and_then(|session| session.narrow);
+        let peer_index = agreement.peer_parameters.index;
+        let session = Session {
+            pair,
+            peer: agreement.peer.agent,
+            peer_port: agreement.peer_parameters.data_port,
+            group: agreement.group,
+            epoch: agreement.epoch,
+            aead: agreement.aead,
+            sealer: Sealer::new(&agreement.send, agreement.aead, peer_index),
+            opener: Opener::new(&agreement.receive, agreement.aead),
+            handshake_hash: agreement.handshake_hash,
+            peer_certificate: agreement.peer,
+            created: now.mono,
+            initiator,
+            interface,
+            retire_at: None,
+            last_received: now.mono,
+            unanswered_since: None,
+            unacknowledged_since: None,
+            last_inner: InnerHead::EMPTY,
+            narrow,
+        };
+        self.sessions.by_index.insert(index, session);
+        self.timers.set(now.mono + SESSION_CHECK, Timer::Session(index));
+        self.sticky.remember(pair.remote.0, now.mono);
+    }
+
+    pub(super) fn current_session(&self, pair: HostPair) -> Option<&Session> {
+        let protected = self.pit.get(pair)?.protected()?;
+        self.sessions.get(protected.current)
+    }
+
+    /// The flow's row turned protected: the kernel must send its packets to us again.
+    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, _now: Now) {
+        self.forget_offload(pair);
+        self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
+    }
+
+    pub(super) fn rekeyed(&mut self, pair: HostPair, index: SessionIndex) {
+        self.counters.rekeys += 1;
+        if let Some(session) = self.sessions.get(index) {
+            let (peer, epoch) = (session.peer, session.epoch);
+            if let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) {
+                protected.peer = peer;
+            }
+            self.event(Event::Rekeyed { pair, epoch });
+        }
+    }
+
+    /// Old keys: no longer sent under, still opened for the grace.
+    pub(super) fn retire(&mut self, index: SessionIndex, now: Now) {
+        let at = now.mono + OLD_KEYS_GRACE;
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.retire_at.get_or_insert(at);
+            self.timers.set(at, Timer::Session(index));
+        }
+    }
+
+    pub(super) fn drop_session(&mut self, index: SessionIndex) {
+        self.sessions.by_index.remove(&index);
+    }
+
+    /// The periodic look at one session.
+    pub(super) fn check_session(&mut self, index: SessionIndex, now: Now) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let pair = session.pair;
+        if session.retire_at.is_some_and(|at| at <= now.mono) {
+            self.drop_session(index);
+            return;
+        }
+        let (group, epoch) = (session.group, session.epoch);
+        let keyring = self.keyring.as_ref();
+        let accepted = keyring.is_some_and(|k| k.accepts(group, epoch, now.unix));
+        let revoked = keyring.is_some_and(|k| k.is_revoked(&session.peer_certificate));
+        let too_old = now.mono.since(session.created) >= REJECT_AFTER_TIME;
+        let worn_out = session.opener.failed() >= FAILED_OPEN_KILL;
+        if !accepted || revoked || too_old || worn_out {
+            let reason = if revoked { "removed" } else if accepted { "key limit" } else { "epoch ended" };
+            self.end_session(index, pair, reason);
+            return;
+        }
+        if self.is_current(index, pair) {
+            self.look_after(index, pair, now);
+        }
+        self.timers.set(now.mono + SESSION_CHECK, Timer::Session(index));
+    }
+
+    fn is_current(&self, index: SessionIndex, pair: HostPair) -> bool {
+        self.pit.get(pair).and_then(Row::protected).is_some_and(|p| p.current == index)
+    }
+
+    /// Rekey, keepalive and liveness of a session that sends.
+    fn look_after(&mut self, index: SessionIndex, pair: HostPair, now: Now) {
+        let Some(session) = self.sessions.get(index) else { return };
+        let current_epoch = self
+            .keyring
+            .as_ref()
+            .and_then(|keyring| keyring.sending_epoch(session.group, now.unix))
+            .map(|(epoch, _)| epoch);
+        let silent =
+            session.unanswered_since.is_some_and(|since| now.mono.since(since) >= LIVENESS);
+        let owes_keepalive = session
+            .unacknowledged_since
+            .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER);
+        if silent {
+            self.renegotiate(pair, Via::Echo, now);
+        } else if session.wants_rekey(now.mono, current_epoch) {
+            self.renegotiate(pair, Via::Session(index), now);
+        }
+        if owes_keepalive {
+            self.send_keepalive(index, now);
+        }
+        self.expire_idle(pair, now);
+    }
+
+    fn expire_idle(&mut self, pair: HostPair, now: Now) {
+        let idle = self.pit.get(pair).is_some_and(|row| now.mono.since(row.last_used) >= PIT_IDLE);
+        if idle {
+            self.forget_row(pair);
+        }
+    }
+
+    /// Starts a negotiation for new keys of a protected flow, unless one is under way.
+    pub(super) fn renegotiate(&mut self, pair: HostPair, via: Via, now: Now) {
+        let busy = self.pit.get(pair).and_then(Row::negotiation).is_some();
+        if busy || self.pit.get(pair).and_then(Row::protected).is_none() {
+            return;
+        }
+        let Some(negotiation) = self.create_negotiation(pair, Ports::default(), via, now) else {
+            return;
+        };
+        self.negotiations.insert(negotiation.initiator.id(), pair);
+        if let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) {
+            protected.rekey = Some(negotiation);
+        }
+        self.send_attempt(pair, now);
+    }
+
+    /// The ladder of a protected flow's negotiation is over without confirmation.
+    pub(super) fn rekey_failed(&mut self, pair: HostPair, now: Now) {
+        let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
+        let Some(negotiation) = protected.rekey.take() else { return };
+        let unconfirmed = negotiation.index;
+        let never_worked = protected.current == unconfirmed;
+        let current = protected.current;
+        protected.next = None;
+        self.negotiations.remove(&negotiation.initiator.id());
+        if never_worked {
+            self.end_session(unconfirmed, pair, "never confirmed");
+            return;
+        }
+        self.drop_session(unconfirmed);
+        let silent = self.sessions.get(current).is_some_and(|s| {
+            s.unanswered_since.is_some_and(|since| now.mono.since(since) >= REKEY_TIMEOUT)
+        });
+        if silent {
+            // The peer neither answers nor speaks: back to the question whether anybody is there.
+            self.end_session(current, pair, "silent");
+        }
+    }
+
+    /// Ends a session; if it was the one the flow sends under, the flow's row goes with it.
+    pub(super) fn end_session(&mut self, index: SessionIndex, pair: HostPair, reason: &'static str) {
+        let current = self.is_current(index, pair);
+        self.drop_session(index);
+        if current {
+            self.forget_row(pair);
+            self.event(Event::PeerGone { pair, reason });
+        }
+    }
+
+    /// Takes a row out with everything that belongs to it.
+    pub(super) fn forget_row(&mut self, pair: HostPair) {
+        let Some(row) = self.pit.remove(pair) else { return };
+        if let Some(negotiation) = row.negotiation() {
+            self.negotiations.remove(&negotiation.initiator.id());
+        }
+        if let RowState::Pending(mut pending) = row.state {
+            let dropped = pending.held.take(&mut self.held).len() as u64;
+            self.counters.held[1] += dropped;
+        }
+        self.forget_offload(pair);
+        let gone: Vec<SessionIndex> = self
+            .sessions
+            .by_index
+            .iter()
+            .filter(|(_, session)| session.pair == pair)
+            .map(|(index, _)| *index)
+            .collect();
+        for index in gone {
+            self.drop_session(index);
+        }
+    }
+
+    pub(super) fn drop_all_sessions(&mut self, reason: &'static str, _now: Now) {
+        let pairs: Vec<HostPair> = self.pit.iter().map(|(FlowKey { pair, .. }, _)| *pair).collect();
+        for pair in pairs {
+            let protected = self.pit.get(pair).and_then(Row::protected).is_some();
+            self.forget_row(pair);
+            if protected {
+                self.event(Event::PeerGone { pair, reason });
+            }
+        }
+    }
+
+    /// Sessions whose keys or peers a new policy has changed are looked at now, not at their next
+    /// turn.
+    pub(super) fn check_all_sessions(&mut self, now: Now) {
+        let all: Vec<SessionIndex> = self.sessions.by_index.keys().copied().collect();
+        for index in all {
+            self.timers.set(now.mono, Timer::Session(index));
+        }
+    }
+
+    pub(super) fn offload_bypass(&mut self, pair: HostPair) {
+        if self.mode() == Mode::Open {
+            let verdict = KernelVerdict::Bypass { pair, lifetime: OFFLOAD_LIFETIME };
+            self.emit(Output::Kernel(verdict));
+        }
+    }
+
+    pub(super) fn forget_offload(&mut self, pair: HostPair) {
+        self.emit(Output::Kernel(KernelVerdict::Forget { pair }));
+    }
+
+    pub(super) fn session_interface(&self, index: SessionIndex) -> Option<Interface> {
+        self.sessions.get(index).map(|session| session.interface)
+    }
+}
+
+/// How often a session is looked at: a fraction of its shortest interval.
+const SESSION_CHECK: Duration = Duration::from_millis(500);

@@ -1,0 +1,120 @@
+//! The engine's state for people and metrics.
+
+use super::Engine;
+use super::row::{Plain, Protected, Row, RowState};
+use crate::flow::{FlowKey, HostPair, Ports};
+use crate::id::Interface;
+use crate::io::{FlowSnapshot, PeerSnapshot, Snapshot};
+use crate::now::Instant;
+use crate::{Epoch, GroupId, Now};
+use core::net::IpAddr;
+
+impl Engine {
+    /// Everything `ges status` and `ges flows` show.
+    #[must_use]
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        Snapshot {
+            agent: self.membership.as_ref().map(|membership| membership.agent),
+            mode: self.mode(),
+            version: self.membership.as_ref().map_or(0, |membership| membership.version),
+            groups: self.group_snapshots(now),
+            certificate_left: self
+                .keyring
+                .as_ref()
+                .map_or(0, |k| k.certificate_ends().0.saturating_sub(now.unix.0)),
+            flows: self.pit.iter().map(|(key, row)| self.flow(key.pair, row, now.mono)).collect(),
+            sessions: self.sessions.len(),
+            negotiations: self.negotiations.len() + self.answers.len(),
+            held: self.held.frames(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// The row between a local address and `remote`, if there is one.
+    #[must_use]
+    pub fn flow_snapshot(&self, pair: HostPair, now: Now) -> Option<FlowSnapshot> {
+        self.pit.get(pair).map(|row| self.flow(pair, row, now.mono))
+    }
+
+    /// Starts the negotiation of a pair as a first packet would, if it has no row: `ges ping`.
+    pub fn probe(&mut self, pair: HostPair, interface: Interface, now: Now) {
+        if self.pit.get(pair).is_none() && self.in_scope(pair.remote.0) {
+            self.start_pending(pair, Ports::default(), interface, now);
+        }
+    }
+
+    /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
+    /// bytes. For the invariant that no table outgrows its limit.
+    #[must_use]
+    pub fn table_sizes(&self) -> [usize; 6] {
+        [
+            self.pit.len(),
+            self.sessions.len(),
+            self.negotiations.len(),
+            self.answers.len(),
+            self.sticky.len(),
+            self.held.bytes(),
+        ]
+    }
+
+    /// All rows' pairs, for whoever checks them one by one.
+    #[must_use]
+    pub fn pairs(&self) -> Vec<HostPair> {
+        self.pit.iter().map(|(FlowKey { pair, .. }, _)| *pair).collect()
+    }
+
+    fn group_snapshots(&self, now: Now) -> Vec<(GroupId, String, Epoch, u64)> {
+        let Some(keyring) = &self.keyring else { return Vec::new() };
+        keyring
+            .groups()
+            .filter_map(|(id, name, _)| {
+                let (epoch, until) = keyring.sending_epoch(id, now.unix)?;
+                Some((id, name.to_owned(), epoch, until.0.saturating_sub(now.unix.0)))
+            })
+            .collect()
+    }
+
+    fn flow(&self, pair: HostPair, row: &Row, now: Instant) -> FlowSnapshot {
+        let (verdict, reason, peer) = match &row.state {
+            RowState::Pending(_) => ("pending", "negotiating", None),
+            RowState::Protected(protected) => {
+                ("protected", "group", self.peer(protected, pair.remote.0, now))
+            }
+            RowState::Clear(Plain { reason, .. }) => ("clear", reason.as_str(), None),
+            RowState::Dropped(Plain { reason, .. }) => ("dropped", reason.as_str(), None),
+        };
+        FlowSnapshot {
+            local: pair.local,
+            remote: pair.remote,
+            verdict,
+            reason,
+            peer,
+            age: now.since(row.created),
+            idle: now.since(row.last_used),
+            bytes_in: row.bytes_in,
+            bytes_out: row.bytes_out,
+            packets_in: row.packets_in,
+            packets_out: row.packets_out,
+        }
+    }
+
+    fn peer(&self, protected: &Protected, _remote: IpAddr, now: Instant) -> Option<PeerSnapshot> {
+        let session = self.sessions.get(protected.current)?;
+        let group_name = self
+            .keyring
+            .as_ref()
+            .and_then(|k| k.groups().find(|(id, ..)| *id == session.group))
+            .map(|(_, name, _)| name.to_owned())
+            .unwrap_or_default();
+        Some(PeerSnapshot {
+            agent: protected.peer,
+            group: session.group,
+            group_name,
+            epoch: session.epoch,
+            mode: protected.peer_mode,
+            key_age: now.since(session.created),
+            aead: session.aead.as_str(),
+            negotiation: protected.took,
+        })
+    }
+}

@@ -1,0 +1,20 @@
+//! Time: every deadline that has passed is looked at once.
+
+use super::Engine;
+use crate::Now;
+use crate::timer::Timer;
+
+impl Engine {
+    /// Acts on every deadline up to `now`.
+    pub fn tick(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            match timer {
+                Timer::Retransmit(pair) => self.retransmit(pair, now),
+                Timer::HoldOver(pair) => self.hold_over(pair, now),
+                Timer::RowAge(pair) => self.row_aged(pair, now.mono),
+                Timer::Session(index) => self.check_session(index, now),
+                Timer::Answer(id) => self.answer_aged(id, now),
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! One timer table; every deadline has a name.
+//!
+//! Deadlines are never cancelled: whoever set one checks, when it fires, whether it still means
+//! anything. That keeps setting a timer cheap enough to do per row.
+
+use crate::flow::HostPair;
+use crate::id::{NegotiationId, SessionIndex};
+use crate::now::Instant;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// Next attempt of the negotiation of this pair, or its end.
+    Retransmit(HostPair),
+    /// Open mode has held this pair's first packet long enough.
+    HoldOver(HostPair),
+    /// A row may be idle, or its verdict may have aged out.
+    RowAge(HostPair),
+    /// A session must be rekeyed, kept alive, checked for a silent peer, or dropped.
+    Session(SessionIndex),
+    /// A negotiation as responder, or a stored answer, may be forgotten.
+    Answer(NegotiationId),
+}
+
+impl Timer {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Retransmit(_) => "retransmit",
+            Self::HoldOver(_) => "hold-over",
+            Self::RowAge(_) => "row-age",
+            Self::Session(_) => "session",
+            Self::Answer(_) => "answer",
+        }
+    }
+}
+
+/// Deadlines, earliest first.
+#[derive(Default)]
+pub struct TimerTable {
+    heap: BinaryHeap<Reverse<(Instant, Timer)>>,
+}
+
+impl TimerTable {
+    /// Adds a deadline.
+    pub fn set(&mut self, at: Instant, timer: Timer) {
+        self.heap.push(Reverse((at, timer)));
+    }
+
+    /// Takes the earliest deadline that has passed.
+    pub fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+        let Reverse((at, _)) = self.heap.peek()?;
+        if *at > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, timer))| timer)
+    }
+
+    /// The earliest deadline and its name.
+    #[must_use]
+    pub fn next(&self) -> Option<(Instant, &'static str)> {
+        self.heap.peek().map(|Reverse((at, timer))| (*at, timer.name()))
+    }
+
+    /// Number of deadlines set.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len()
+    }
+
+    /// True if no deadline is set.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+}
