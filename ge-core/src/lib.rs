@@ -17,18 +17,25 @@
 
 pub mod action;
 pub mod addr;
+pub mod cert;
 pub mod coalesce;
+pub mod crypto;
+pub mod dprp;
 pub mod drop_reason;
 pub mod flow;
 pub mod fragment;
 pub mod icmp_error;
 pub mod id;
 pub mod io;
+pub mod keyring;
 pub mod limits;
 pub mod membership;
 pub mod mode;
 pub mod now;
+pub mod replay;
 pub mod segment;
+pub mod shim;
+pub mod traffic;
 pub mod wire;
 
 pub use action::Action;

@@ -51,6 +51,16 @@ pub const REPLAY_WINDOW: usize = 8192;
 /// A negotiation message's time stamp may be off by this much.
 pub const TIMESTAMP_WINDOW: Duration = Duration::from_secs(120);
 
+/// Clocks of agents may differ by this much: a certificate counts this long before it begins and
+/// after it ends, and a key this long before it begins. The value of [`TIMESTAMP_WINDOW`], since a
+/// peer that is further off is refused anyway.
+pub const CERTIFICATE_SKEW: Duration = TIMESTAMP_WINDOW;
+
+/// Groups one negotiation can offer: tag slots of a DDE, which is a single packet.
+pub const TAG_SLOTS: usize = 8;
+/// Agents between the ends that fit a negotiation message of [`MESSAGE_MAX`].
+pub const PATH_RECORDS: usize = 7;
+
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
 /// PIT rows of a router agent.

@@ -6,6 +6,7 @@
 //! these bytes may come from a stranger. Malformed input is a value, [`Malformed`], never a panic.
 
 pub mod checksum;
+pub mod dprp;
 pub mod icmp;
 pub mod ip;
 pub mod ipv4;

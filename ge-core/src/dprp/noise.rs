@@ -1,0 +1,198 @@
+//! The Noise core: `Noise_XXpsk0+psk2_25519_ChaChaPoly_SHA256` through the snow library.
+//!
+//! Two things are ours. Randomness: the one random value of a handshake, the ephemeral private key,
+//! is handed in, so that the caller's seed decides it and the exchange can be built again from its
+//! messages. Diffie-Hellman: low-order points are refused wherever they appear (`e` and `s` of
+//! either end), and private keys are wiped.
+
+use crate::crypto::x25519;
+use crate::membership::Secret32;
+use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
+use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::{Cipher, Dh, Hash, Random};
+use snow::{Builder, Error, HandshakeState};
+use std::sync::{Arc, OnceLock};
+
+/// The one suite. Its name is part of every handshake hash.
+const PATTERN: &str = "Noise_XXpsk0+psk2_25519_ChaChaPoly_SHA256";
+
+/// Keys and name of a finished exchange.
+pub(super) struct Split {
+    /// From the initiator to the responder.
+    pub(super) forward: Secret32,
+    /// From the responder to the initiator.
+    pub(super) backward: Secret32,
+    pub(super) hash: [u8; 32],
+}
+
+/// One handshake in progress.
+pub(super) struct Noise {
+    state: HandshakeState,
+    ephemeral: Arc<OnceLock<Secret32>>,
+}
+
+impl Noise {
+    pub(super) fn initiator(keys: &Keys<'_>) -> Self {
+        Self::new(keys, Builder::build_initiator)
+    }
+
+    pub(super) fn responder(keys: &Keys<'_>) -> Self {
+        Self::new(keys, Builder::build_responder)
+    }
+
+    fn new<'a>(keys: &Keys<'a>, build: fn(Builder<'a>) -> Result<HandshakeState, Error>) -> Self {
+        let params: NoiseParams = PATTERN.parse().expect("invariant: the pattern is known");
+        let ephemeral = Arc::new(OnceLock::new());
+        let resolver = Resolver { ephemeral: Arc::clone(&ephemeral) };
+        let state = Builder::with_resolver(params, Box::new(resolver))
+            .local_private_key(&keys.local_static.0)
+            .and_then(|builder| builder.prologue(keys.prologue))
+            .and_then(|builder| builder.psk(0, &keys.psk0.0))
+            .and_then(build)
+            .expect("invariant: every part of the pattern is provided, each once");
+        Self { state, ephemeral }
+    }
+
+    /// Sets the ephemeral private key; needed before this end writes its first message. Only the
+    /// first call counts.
+    pub(super) fn set_ephemeral(&self, ephemeral: &Secret32) {
+        let _ = self.ephemeral.set(ephemeral.clone());
+    }
+
+    /// Sets the key of the chosen group, needed for the second message.
+    pub(super) fn set_group_key(&mut self, psk2: &Secret32) {
+        self.state.set_psk(2, &psk2.0).expect("invariant: 32 bytes at a place of the pattern");
+    }
+
+    /// Writes the next message. An error means that it is not our turn, or that the peer's key is
+    /// a low-order point.
+    pub(super) fn write(&mut self, payload: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut message = vec![0; payload.len() + OVERHEAD_MAX];
+        let length = self.state.write_message(payload, &mut message)?;
+        message.truncate(length);
+        Ok(message)
+    }
+
+    /// Reads the next message. After an error this state must not be used again.
+    pub(super) fn read(&mut self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut payload = vec![0; message.len()];
+        let length = self.state.read_message(message, &mut payload)?;
+        payload.truncate(length);
+        Ok(payload)
+    }
+
+    /// The peer's static public key, once its message was read.
+    pub(super) fn remote_static(&self) -> Option<[u8; 32]> {
+        self.state.get_remote_static()?.try_into().ok()
+    }
+
+    /// Keys of the finished exchange. `None` before its last message.
+    pub(super) fn split(mut self) -> Option<Split> {
+        if !self.state.is_handshake_finished() {
+            return None;
+        }
+        let hash = self.state.get_handshake_hash().try_into().ok()?;
+        let (forward, backward) = self.state.dangerously_get_raw_split();
+        Some(Split { forward: Secret32(forward), backward: Secret32(backward), hash })
+    }
+}
+
+/// What a handshake starts from.
+#[derive(Clone, Copy)]
+pub(super) struct Keys<'a> {
+    pub(super) local_static: &'a Secret32,
+    pub(super) prologue: &'a [u8],
+    pub(super) psk0: &'a Secret32,
+}
+
+/// A message is at most this much longer than its payload: two keys, two tags.
+const OVERHEAD_MAX: usize = 96;
+
+/// Hash and cipher are snow's own, randomness and Diffie-Hellman ours.
+struct Resolver {
+    ephemeral: Arc<OnceLock<Secret32>>,
+}
+
+impl CryptoResolver for Resolver {
+    fn resolve_rng(&self) -> Option<Box<dyn Random>> {
+        Some(Box::new(EphemeralOnly(Arc::clone(&self.ephemeral))))
+    }
+
+    fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
+        matches!(choice, DHChoice::Curve25519).then(|| Box::<X25519>::default() as Box<dyn Dh>)
+    }
+
+    fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
+        DefaultResolver.resolve_hash(choice)
+    }
+
+    fn resolve_cipher(&self, choice: &CipherChoice) -> Option<Box<dyn Cipher>> {
+        DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+/// "Randomness" that is the ephemeral private key and nothing else.
+struct EphemeralOnly(Arc<OnceLock<Secret32>>);
+
+impl Random for EphemeralOnly {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
+        let ephemeral = self.0.get().ok_or(Error::Rng)?;
+        if dest.len() != ephemeral.0.len() {
+            return Err(Error::Rng);
+        }
+        dest.copy_from_slice(&ephemeral.0);
+        Ok(())
+    }
+}
+
+/// X25519 that refuses low-order points.
+struct X25519 {
+    private: Secret32,
+    public: [u8; 32],
+}
+
+impl Default for X25519 {
+    fn default() -> Self {
+        Self { private: Secret32([0; 32]), public: [0; 32] }
+    }
+}
+
+impl Dh for X25519 {
+    fn name(&self) -> &'static str {
+        "25519"
+    }
+
+    fn pub_len(&self) -> usize {
+        32
+    }
+
+    fn priv_len(&self) -> usize {
+        32
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        self.private.0.copy_from_slice(privkey);
+        self.public = x25519::public_key(&self.private);
+    }
+
+    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
+        rng.try_fill_bytes(&mut self.private.0)?;
+        self.public = x25519::public_key(&self.private);
+        Ok(())
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn privkey(&self) -> &[u8] {
+        &self.private.0
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
+        let public = pubkey.first_chunk().ok_or(Error::Dh)?;
+        let shared = x25519::shared_secret(&self.private, public).map_err(|_| Error::Dh)?;
+        out.get_mut(..32).ok_or(Error::Dh)?.copy_from_slice(&shared.0);
+        Ok(())
+    }
+}

@@ -1,0 +1,227 @@
+//! The responder's first step: reading a DDE, and answering or refusing it.
+
+use super::noise::{Keys, Noise};
+use super::path::{self, Use};
+use super::peer::{dde_sids, own_standing, parameters_are_sound, prologue};
+use super::responder::{Answer, Request, Responder};
+use super::{Binding, CreateError, Proposal, Reject, SessionParameters, tags, transcript};
+use crate::crypto::{self, Rng, sign, x25519};
+use crate::id::{Epoch, GroupId, NegotiationId};
+use crate::keyring::{DomainKeys, Keyring};
+use crate::limits::TIMESTAMP_WINDOW;
+use crate::now::UnixTime;
+use crate::wire::dprp::dde::{DdeFacts, DdeParts, Tags};
+use crate::wire::dprp::nomatch::NoMatchFacts;
+use crate::wire::dprp::rgi::{RgiPath, RgiPayload};
+use crate::wire::dprp::{FLOW_LEN, Kind, MAC_LEN, Malformed, assemble, emit_flow, peek};
+
+/// A DDE that is authentic and fresh. Nothing about its sender is proven but that it is of the
+/// domain.
+pub struct ReceivedDde {
+    /// What is proposed, as the initiator sees it.
+    pub proposal: Proposal,
+    /// The negotiation, as the initiator numbers it.
+    pub id: NegotiationId,
+    /// The initiator's ephemeral key; never the same in two negotiations.
+    pub ephemeral: [u8; 32],
+    /// When it was sent.
+    pub timestamp: UnixTime,
+    common: Vec<(GroupId, Epoch)>,
+    domain_epoch: Epoch,
+    tags: Tags,
+    flow: [u8; FLOW_LEN],
+    digest: [u8; 32],
+    prologue: Vec<u8>,
+    message: Vec<u8>,
+    noise: Noise,
+}
+
+/// Reads a DDE: `mac1` first (one HMAC per domain key in force, and nothing else for garbage), then
+/// the sealed facts, then the time stamp, then the tags of our own groups.
+///
+/// # Errors
+/// [`Reject`]; nothing is ever answered then.
+pub fn consume_dde(
+    keyring: &Keyring,
+    message: &[u8],
+    binding: Binding,
+    unix: UnixTime,
+) -> Result<ReceivedDde, Reject> {
+    let header = peek(message).ok_or(Malformed::new("message", "header"))?;
+    if header.kind != Kind::Dde {
+        return Err(Reject::Unexpected);
+    }
+    dde_sids(&header).ok_or(Malformed::new("DDE", "numbers"))?;
+    let parts = DdeParts::parse(message)?;
+    let (domain_epoch, keys) = keyring
+        .accepted_domain(unix)
+        .find(|(_, keys)| tags::mac1_is_right(&keys.mac1, parts.covered, parts.mac1))
+        .ok_or(Reject::BadMac)?;
+    if *parts.mac2 != [0; MAC_LEN] {
+        return Err(Malformed::new("DDE", "mac2 without a cookie").into());
+    }
+    if x25519::is_low_order(parts.ephemeral) {
+        return Err(Reject::Misbehaved("low-order ephemeral key"));
+    }
+    let prologue = prologue(keyring.domain(), &header, &binding);
+    let mut noise = responder_noise(keyring, &prologue, keys);
+    let plaintext = noise.read(parts.noise).map_err(|_| Reject::BadSeal("DDE"))?;
+    let facts = DdeFacts::parse(&plaintext)?;
+    if facts.timestamp.distance(unix) > TIMESTAMP_WINDOW.as_secs() {
+        return Err(Reject::Stale);
+    }
+    let flow = emit_flow(facts.pair, facts.ports).ok_or(Malformed::new("DDE", "flow"))?;
+    let digest = tags::dde_digest(parts.ephemeral, facts.timestamp, &flow);
+    Ok(ReceivedDde {
+        proposal: proposal(&facts),
+        id: header.sid_i,
+        ephemeral: *parts.ephemeral,
+        timestamp: facts.timestamp,
+        common: common_groups(keyring, &facts.tags, &digest, unix),
+        domain_epoch,
+        tags: facts.tags,
+        flow,
+        digest,
+        prologue,
+        message: parts.noise.to_vec(),
+        noise,
+    })
+}
+
+impl ReceivedDde {
+    /// Groups and epochs both ends hold, in our order of preference: priority, then lowest id.
+    #[must_use]
+    pub fn common_groups(&self) -> &[(GroupId, Epoch)] {
+        &self.common
+    }
+
+    /// Answers with the first common group: the RGI to send, and the state that waits for the MPIT.
+    ///
+    /// # Errors
+    /// [`Reject::NoCommonGroup`], [`Reject::Stale`] if a key has ended meanwhile, or
+    /// [`Reject::Own`].
+    pub fn answer(
+        mut self,
+        keyring: &Keyring,
+        parameters: SessionParameters,
+        rng: &mut Rng,
+        unix: UnixTime,
+    ) -> Result<(Responder, Vec<u8>), Reject> {
+        let &(group, epoch) = self.common.first().ok_or(Reject::NoCommonGroup)?;
+        let group_keys = keyring.group_epoch(group, epoch, unix).ok_or(Reject::Stale)?;
+        let keys = keyring.domain_epoch(self.domain_epoch, unix).ok_or(Reject::Stale)?;
+        if !keyring.own_is_valid(unix) {
+            return Err(CreateError::Certificate.into());
+        }
+        if !parameters_are_sound(parameters) {
+            return Err(CreateError::Parameters.into());
+        }
+        let ephemeral = crypto::random_secret(rng);
+        let e_r = x25519::public_key(&ephemeral);
+        let sids = (self.id, NegotiationId(crypto::random(rng)));
+        let path = self.seal_path(keyring, keys, sids, &e_r, rng, unix)?;
+        let payload = RgiPayload {
+            standing: own_standing(keyring),
+            parameters,
+            path_hash: crypto::sha256(&[&path]),
+            certificate: keyring.certificate().to_vec(),
+        }
+        .emit();
+        self.noise.set_ephemeral(&ephemeral);
+        self.noise.set_group_key(&group_keys.psk2);
+        let noise = self.noise.write(&payload).map_err(|_| Reject::BadSeal("DDE"))?;
+        let rtag = tags::rgi_tag(&group_keys.tag, &self.digest, &e_r);
+        let parts = [e_r.as_slice(), &rtag, &noise[e_r.len()..], &path];
+        let mut message = assemble(Kind::Rgi, 0, sids, &parts, MAC_LEN);
+        tags::append_mac1(&mut message, &keys.mac1);
+        let answer = Answer { group, epoch, sids, e_r, ephemeral, payload };
+        Ok((self.into_responder(answer), message))
+    }
+
+    /// A signed NOMATCH: an agent is here, in this mode, and shares no group. `None` if a key or
+    /// certificate has ended, so that nothing can be said.
+    #[must_use]
+    pub fn refuse(&self, keyring: &Keyring, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
+        let keys = keyring.domain_epoch(self.domain_epoch, unix)?;
+        if !keyring.own_is_valid(unix) {
+            return None;
+        }
+        let standing = own_standing(keyring);
+        let certificate = keyring.certificate().to_vec();
+        let (domain, e_i) = (keyring.domain(), self.ephemeral);
+        let text = transcript::nomatch_text(domain, self.id, &e_i, standing, &certificate);
+        let signature = sign::sign(keyring.identity(), &text);
+        let facts = NoMatchFacts { e_i, standing, certificate, signature }.emit();
+        let sids = (self.id, NegotiationId::default());
+        let sealed = path::seal(&keys.record, Use::NoMatch, sids, &facts, rng);
+        let mut message = assemble(Kind::NoMatch, 0, sids, &[&sealed], MAC_LEN);
+        tags::append_mac1(&mut message, &keys.mac1);
+        Some(message)
+    }
+
+    fn seal_path(
+        &self,
+        keyring: &Keyring,
+        keys: &DomainKeys,
+        sids: path::Sids,
+        e_r: &[u8; 32],
+        rng: &mut Rng,
+        unix: UnixTime,
+    ) -> Result<Vec<u8>, Reject> {
+        let own_tags = keyring
+            .sending_groups(unix)
+            .map(|(_, _, keys)| tags::path_tag(&keys.tag, &self.digest, e_r));
+        let path = RgiPath {
+            digest: self.digest,
+            pair: self.proposal.pair,
+            ports: self.proposal.ports,
+            initiator_tags: tags::shorten(&self.tags),
+            responder_tags: tags::fill_slots(own_tags, rng),
+            standing: own_standing(keyring),
+        };
+        let path = path.emit().ok_or(Malformed::new("DDE", "flow"))?;
+        Ok(path::seal(&keys.record, Use::Rgi, sids, &path, rng))
+    }
+
+    fn into_responder(self, answer: Answer) -> Responder {
+        let request = Request {
+            proposal: self.proposal,
+            e_i: self.ephemeral,
+            timestamp: self.timestamp,
+            domain_epoch: self.domain_epoch,
+            flow: self.flow,
+            prologue: self.prologue,
+            message: self.message,
+        };
+        Responder::new(request, answer, self.noise)
+    }
+}
+
+/// A responder's handshake before the first message.
+pub(super) fn responder_noise(keyring: &Keyring, prologue: &[u8], keys: &DomainKeys) -> Noise {
+    let local_static = keyring.noise_static();
+    Noise::responder(&Keys { local_static, prologue, psk0: &keys.psk0 })
+}
+
+fn proposal(facts: &DdeFacts) -> Proposal {
+    Proposal {
+        pair: facts.pair,
+        ports: facts.ports,
+        mode: facts.standing.mode,
+        router: facts.standing.router,
+    }
+}
+
+/// One HMAC per own group and accepted epoch, whatever is in the slots.
+fn common_groups(
+    keyring: &Keyring,
+    slots: &Tags,
+    digest: &[u8; 32],
+    unix: UnixTime,
+) -> Vec<(GroupId, Epoch)> {
+    keyring
+        .accepted_groups(unix)
+        .filter(|(_, _, keys)| tags::holds(slots, &tags::dde_tag(&keys.tag, digest)))
+        .map(|(group, epoch, _)| (group, epoch))
+        .collect()
+}

@@ -1,0 +1,71 @@
+//! NOMATCH: "an agent is here, and we share no group", signed.
+//!
+//! ```text
+//! header 24 | salt 16 | sealed (422 + tag 16) | mac1 16                          494 bytes
+//!
+//! sealed, readable by every agent of the domain:
+//!   e_i 32 | standing 2 | 0 0 | certificate 322 | signature 64
+//! ```
+//!
+//! `sid_r` is zero: the responder keeps nothing. The ephemeral key of the DDE makes the answer fresh.
+
+use super::cursor::Reader;
+use super::fields::{Standing, emit_certificate, read_certificate};
+use super::{HEADER_LEN, KEY_LEN, MAC_LEN, Malformed};
+use crate::crypto::sign::SIGNATURE_LEN;
+
+/// The sealed part of a NOMATCH.
+///
+/// # Errors
+/// [`Malformed`] if the message is too short.
+pub fn sealed_part(message: &[u8]) -> Result<&[u8], Malformed> {
+    message
+        .get(HEADER_LEN..)
+        .and_then(|rest| Reader::new(rest).take_until_last(MAC_LEN))
+        .ok_or(Malformed::new("NOMATCH", "too short"))
+}
+
+/// The content of a NOMATCH.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoMatchFacts {
+    /// Ephemeral key of the DDE that is answered.
+    pub e_i: [u8; KEY_LEN],
+    /// The responder's mode and role.
+    pub standing: Standing,
+    /// The responder's certificate.
+    pub certificate: Vec<u8>,
+    /// Signature of the responder.
+    pub signature: [u8; SIGNATURE_LEN],
+}
+
+impl NoMatchFacts {
+    /// Reads the opened content.
+    ///
+    /// # Errors
+    /// [`Malformed`] if any field is out of its range.
+    pub fn parse(plaintext: &[u8]) -> Result<Self, Malformed> {
+        Self::read(&mut Reader::new(plaintext)).ok_or(Malformed::new("NOMATCH", "facts"))
+    }
+
+    /// The content to seal.
+    #[must_use]
+    pub fn emit(&self) -> Vec<u8> {
+        [
+            self.e_i.as_slice(),
+            &self.standing.emit(),
+            &[0, 0],
+            &emit_certificate(&self.certificate),
+            &self.signature,
+        ]
+        .concat()
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let (e_i, standing) = (reader.array()?, Standing::read(reader)?);
+        if reader.u16()? != 0 {
+            return None;
+        }
+        let (certificate, signature) = (read_certificate(reader)?, reader.array()?);
+        reader.is_empty().then_some(Self { e_i, standing, certificate, signature })
+    }
+}
