@@ -197,7 +197,9 @@ impl<'a> Segmenter<'a> {
 impl Checksum {
     fn of(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Result<Self, Malformed> {
         let Some(partial) = vnet.partial else { return Ok(Self::Complete) };
-        partial.field(packet.len()).ok_or(Malformed::Offload)?;
+        if usize::from(partial.start) < view.header_len || partial.field(packet.len()).is_none() {
+            return Err(Malformed::Offload);
+        }
         let offset = match view.protocol {
             protocol::TCP => tcp::CHECKSUM,
             protocol::UDP => UDP_CHECKSUM,
