@@ -127,9 +127,27 @@ fn chains_end_where_they_must() {
     assert_eq!(run(&[(0, 100, ACK), (100, 0, ACK), (100, 100, ACK)]), [1, 1, 1]);
     for flags in [ACK | FIN, ACK | URG, ACK | CWR, ACK | 0x02, ACK | 0x04, 0] {
         assert_eq!(run(&[(0, 100, ACK), (100, 100, flags), (200, 100, ACK)]), [1, 1, 1]);
+        assert_eq!(run(&[(0, 100, flags), (100, 100, flags)]), [1, 1], "flags {flags:#x}");
     }
     // Sequence numbers wrap.
     assert_eq!(run(&[(u32::MAX - 49, 100, ACK), (50, 100, ACK)]), [2]);
+}
+
+#[test]
+fn a_header_of_another_length_is_not_merged() {
+    let packets: Vec<_> = (0..2).map(|i| segment(v4(), i * 100, 100, ACK)).collect();
+    let mut header = packets[0][..20].to_vec();
+    header[3] += 1;
+    let buffer = packets.concat();
+    let mut out = Vec::new();
+    let mut coalescer = Coalescer::new();
+    let mut sink = |gather: Gather<'_>| out.push(written(&gather));
+    coalescer.push(&buffer, &header, 20..152, true, &mut sink);
+    coalescer.push(&buffer, &packets[1][..20], 172..304, true, &mut sink);
+    coalescer.flush(&buffer, &mut sink);
+    assert_eq!(out.len(), 2);
+    assert_eq!(out[0].bytes, [header, packets[0][20..].to_vec()].concat());
+    assert_eq!(out[1].bytes, packets[1]);
 }
 
 #[test]

@@ -189,6 +189,27 @@ fn a_broken_packet_is_not_made_whole() {
 }
 
 #[test]
+fn behind_a_routing_header_only_the_sender_knows_the_checksummed_address() {
+    let segment = tcp(v6(), ACK, &[], &payload(1400)).bytes[40..].to_vec();
+    let routed = [vec![6, 0, 0, 0, 0, 0, 0, 0], segment].concat();
+    let built = Built { vnet: VnetHeader::default(), bytes: ip_packet(v6(), 43, &routed) };
+    assert_eq!(plan(&built, 1400), Err(SegmentError::TooBig));
+
+    // A partial one was begun by the sender, and is carried on.
+    let mut super_packet = tcp_gso(v6(), ACK, &[], &payload(3000), 1000);
+    super_packet.bytes.splice(40..40, [6, 0, 0, 0, 0, 0, 0, 0]);
+    super_packet.bytes[6] = 43;
+    let len = (super_packet.bytes.len() - 40) as u16;
+    super_packet.bytes[4..6].copy_from_slice(&len.to_be_bytes());
+    super_packet.vnet = super_packet.vnet.shifted(8).unwrap();
+    for packet in packets(&super_packet, 1400) {
+        let view = parse(&packet).unwrap();
+        assert_eq!((view.header_len, view.total_len), (48, packet.len()));
+        completed(&packet, &view, 16);
+    }
+}
+
+#[test]
 fn a_checksum_inside_a_tunnel_is_completed_here() {
     // VXLAN, say: the outer UDP has no checksum, the inner TCP's is partial.
     let inner = tcp_gso(v4(), ACK, &[], &payload(100), 1448);
