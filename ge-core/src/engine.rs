@@ -42,8 +42,8 @@ use core::net::IpAddr;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
 use sessions::Sessions;
-use sticky::Sticky;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use sticky::Sticky;
 
 /// One agent, without its hands and eyes. See the crate documentation for how to drive it.
 pub struct Engine {

@@ -84,7 +84,8 @@ mod tests {
     fn the_agent_holds_no_more_than_its_share() {
         let mut budget = HeldBudget::default();
         let mut flows: Vec<HeldFrames> = (0..200).map(|_| HeldFrames::default()).collect();
-        let kept = flows.iter_mut().filter_map(|f| f.push(frame(65_000), &mut budget).then_some(()));
+        let kept =
+            flows.iter_mut().filter_map(|f| f.push(frame(65_000), &mut budget).then_some(()));
         assert_eq!(kept.count(), HELD_BYTES / 65_000);
     }
 }

@@ -17,13 +17,17 @@
 
 pub mod action;
 pub mod addr;
+pub mod batch;
 pub mod cert;
 pub mod coalesce;
 pub mod crypto;
 pub mod dprp;
 pub mod drop_reason;
+pub mod engine;
 pub mod flow;
 pub mod fragment;
+pub mod fragment6;
+pub mod held;
 pub mod icmp_error;
 pub mod id;
 pub mod io;
@@ -32,9 +36,11 @@ pub mod limits;
 pub mod membership;
 pub mod mode;
 pub mod now;
+pub mod pit;
 pub mod replay;
 pub mod segment;
 pub mod shim;
+pub mod timer;
 pub mod traffic;
 pub mod wire;
 

@@ -129,6 +129,12 @@ impl Sealer {
         self.counter
     }
 
+    /// The index by which the receiver finds the session.
+    #[must_use]
+    pub const fn peer_index(&self) -> SessionIndex {
+        self.peer_index
+    }
+
     /// Makes `current` the subkey of the next counter, and `next` the one after it in time.
     fn turn(&mut self) {
         let high = self.counter >> SUBKEY_BITS;

@@ -9,8 +9,8 @@ use crate::flow::{FlowKey, HostPair};
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    ANSWERED_LIFETIME, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND,
-    OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+    ANSWERED_LIFETIME, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND, OWNER_HEARD_WITHIN,
+    REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -164,7 +164,7 @@ impl Engine {
         if self.we_go_first(pair, &dde.ephemeral, now) {
             return Ok(());
         }
-        if dde.common_groups(keyring_of(&self.keyring)?).is_empty() {
+        if dde.common_groups().is_empty() {
             return self.refuse_dde(&dde, via, pair, interface, arrival, now);
         }
         self.answer_dde(dde, message, via, pair, interface, arrival, now)
@@ -207,7 +207,7 @@ impl Engine {
             return Err(DropReason::TableFull);
         }
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let reply = dde.refuse(keyring, &mut self.rng, now.unix);
+        let reply = dde.refuse(keyring, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
         self.send_reply(reply, via, pair, interface, arrival);
         Ok(())
     }

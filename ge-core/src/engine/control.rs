@@ -13,8 +13,7 @@ use crate::addr::WireAddr;
 use crate::batch::{Heading, SealedBatch};
 use crate::id::SessionIndex;
 use crate::io::Event;
-use crate::shim::{Kind, SHIM_LEN};
-use crate::traffic::TAG_LEN;
+use crate::shim::{Kind, SHIM_LEN, TAG_LEN};
 use crate::{DropReason, Mode, Now};
 
 const NEGOTIATION: u8 = 1;

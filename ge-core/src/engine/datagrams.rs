@@ -6,7 +6,7 @@ use super::sessions::Session;
 use crate::coalesce::{Coalescer, Gather};
 use crate::id::SessionIndex;
 use crate::io::{DatagramMeta, VNET_LEN};
-use crate::shim::{self, Kind};
+use crate::shim::{Kind, Shim};
 use crate::traffic::Opened;
 use crate::wire::ip::{self, combine_ecn, emit_header};
 use crate::{DropReason, Now};
@@ -65,7 +65,7 @@ impl Engine {
     ) -> Result<(SessionIndex, Content), DropReason> {
         let start = range.start;
         let datagram = &mut buffer[range];
-        let shim = shim::parse(datagram).ok_or(DropReason::TooShort)?;
+        let shim = Shim::parse(datagram).ok_or(DropReason::TooShort)?;
         let session = self.sessions.get_mut(shim.index).ok_or(DropReason::NoSession)?;
         let opened = session.opener.open(datagram)?;
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
@@ -103,11 +103,6 @@ impl Engine {
         if awaits {
             self.confirmed(pair, index, now);
         }
-    }
-
-    /// True if this row is sealed: its plaintext is not accepted.
-    pub(super) fn is_protected(&self, pair: crate::flow::HostPair) -> bool {
-        self.pit.get(pair).and_then(Row::protected).is_some()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
 use crate::id::{Interface, SessionIndex};
 use crate::io::{Event, Frame, Incoming, Output};
 use crate::limits::DATA_PORT;
-use crate::shim;
+use crate::shim::Shim;
 use crate::wire::dprp;
 use crate::wire::icmp::{is_link_control, parse_echo};
 use crate::wire::ip::{self, IpView};
@@ -97,8 +97,7 @@ impl Engine {
         let Some(error) = parse_error(packet, view) else { return false };
         let Some(quoted) = quoted_parse(error.quoted) else { return false };
         let udp = error.quoted.get(quoted.header_len..).unwrap_or_default();
-        if quoted.protocol != protocol::UDP || udp.get(2..4) != Some(&DATA_PORT.to_be_bytes()[..])
-        {
+        if quoted.protocol != protocol::UDP || udp.get(2..4) != Some(&DATA_PORT.to_be_bytes()[..]) {
             return false;
         }
         let pair = HostPair::new(quoted.source, quoted.destination);
@@ -106,8 +105,8 @@ impl Engine {
         // shim anybody could have made this up.
         let session = udp
             .get(8..)
-            .and_then(shim::parse)
-            .and_then(|shim| self.sessions.find_sending(pair, shim.index, shim.counter));
+            .and_then(Shim::parse)
+            .and_then(|shim| self.sessions.find_sending(pair, shim.index, shim.counter_low));
         match session {
             Some(index) => self.outer_error(index, error.kind, error.reporter, now),
             None => self.dropped_in(DropReason::BadIcmp),
@@ -115,13 +114,7 @@ impl Engine {
         true
     }
 
-    fn outer_error(
-        &mut self,
-        index: SessionIndex,
-        kind: ErrorKind,
-        reporter: IpAddr,
-        now: Now,
-    ) {
+    fn outer_error(&mut self, index: SessionIndex, kind: ErrorKind, reporter: IpAddr, now: Now) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let pair = session.pair;
         if let ErrorKind::TooBig { mtu } = kind {

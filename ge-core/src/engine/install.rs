@@ -2,10 +2,10 @@
 
 use super::Engine;
 use super::row::{Row, RowState};
+use crate::Now;
 use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
 use crate::membership::Membership;
-use crate::Now;
 
 impl Engine {
     /// Puts a membership in force. An older version than the present one is ignored: policy never

@@ -41,10 +41,9 @@ impl Engine {
         let keyring = self.keyring.as_ref()?;
         let proposal = Proposal { pair, ports, mode, router: false };
         let parameters = SessionParameters { index, data_port: DATA_PORT };
-        let (initiator, message) = Initiator::create_dde(
-            keyring, &proposal, binding, parameters, &mut self.rng, now.unix,
-        )
-        .ok()?;
+        let (initiator, message) =
+            Initiator::create_dde(keyring, &proposal, binding, parameters, &mut self.rng, now.unix)
+                .ok()?;
         Some(Negotiation {
             initiator,
             via,
@@ -77,8 +76,8 @@ impl Engine {
         let Some(negotiation) = row.negotiation_mut() else { return };
         let step = negotiation.attempts.min(RETRY_LADDER.len() - 1);
         let wait = RETRY_LADDER[step];
-        negotiation.next_attempt = now.mono + wait * (100 - RETRY_JITTER_PERCENT as u32) / 100
-            + wait * jitter / 100;
+        negotiation.next_attempt =
+            now.mono + wait * (100 - RETRY_JITTER_PERCENT as u32) / 100 + wait * jitter / 100;
         negotiation.attempts += 1;
         negotiation.echo_seq = negotiation.echo_seq.wrapping_add(1);
         let (id, seq, via) = (negotiation.echo_id, negotiation.echo_seq, negotiation.via);

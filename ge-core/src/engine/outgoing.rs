@@ -13,8 +13,8 @@ use crate::io::{
 use crate::limits::{NEGATIVE_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME};
 use crate::now::Instant;
 use crate::timer::Timer;
-use crate::wire::ip::{self, IpView};
 use crate::wire::icmp::is_link_control;
+use crate::wire::ip::{self, IpView};
 use crate::{DropReason, Mode, Now};
 use core::net::IpAddr;
 
@@ -129,8 +129,7 @@ impl Engine {
             return false;
         };
         let id = negotiation.initiator.id();
-        let may_pass =
-            self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono);
+        let may_pass = self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono);
         let pending = Pending { negotiation, held: HeldFrames::default(), may_pass };
         let row = Row::new(RowState::Pending(pending), interface, now.mono);
         if self.pit.insert(FlowKey::host_pair(pair), row).is_err() {
@@ -260,7 +259,8 @@ impl Engine {
     ) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + NEGATIVE_LIFETIME;
-        let plain = Plain { reason, until, ask_again: now.mono + NEGATIVE_LIFETIME / 2, background: None };
+        let plain =
+            Plain { reason, until, ask_again: now.mono + NEGATIVE_LIFETIME / 2, background: None };
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Clear(plain))
         else {

@@ -123,7 +123,7 @@ impl Session {
             && (self.initiator || age >= patience);
         old || epoch_over
             || self.sealer.sent() >= REKEY_AFTER_MESSAGES
-            || self.opener.failed() >= FAILED_OPEN_REKEY
+            || self.opener.failed_openings() >= FAILED_OPEN_REKEY
     }
 }
 
@@ -281,9 +281,15 @@ impl Engine {
         let accepted = keyring.is_some_and(|k| k.accepts(group, epoch, now.unix));
         let revoked = keyring.is_some_and(|k| k.is_revoked(&session.peer_certificate));
         let too_old = now.mono.since(session.created) >= REJECT_AFTER_TIME;
-        let worn_out = session.opener.failed() >= FAILED_OPEN_KILL;
+        let worn_out = session.opener.failed_openings() >= FAILED_OPEN_KILL;
         if !accepted || revoked || too_old || worn_out {
-            let reason = if revoked { "removed" } else if accepted { "key limit" } else { "epoch ended" };
+            let reason = if revoked {
+                "removed"
+            } else if accepted {
+                "key limit"
+            } else {
+                "epoch ended"
+            };
             self.end_session(index, pair, reason);
             return;
         }
@@ -368,7 +374,12 @@ impl Engine {
     }
 
     /// Ends a session; if it was the one the flow sends under, the flow's row goes with it.
-    pub(super) fn end_session(&mut self, index: SessionIndex, pair: HostPair, reason: &'static str) {
+    pub(super) fn end_session(
+        &mut self,
+        index: SessionIndex,
+        pair: HostPair,
+        reason: &'static str,
+    ) {
         let current = self.is_current(index, pair);
         self.drop_session(index);
         if current {

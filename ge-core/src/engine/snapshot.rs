@@ -21,7 +21,7 @@ impl Engine {
             certificate_left: self
                 .keyring
                 .as_ref()
-                .map_or(0, |k| k.certificate_ends().0.saturating_sub(now.unix.0)),
+                .map_or(0, |k| k.certificate_not_after().0.saturating_sub(now.unix.0)),
             flows: self.pit.iter().map(|(key, row)| self.flow(key.pair, row, now.mono)).collect(),
             sessions: self.sessions.len(),
             negotiations: self.negotiations.len() + self.answers.len(),
