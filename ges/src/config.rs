@@ -1,0 +1,278 @@
+//! Settings: flag before environment before file before default.
+//!
+//! The first two are merged by the command line parser. The file is TOML with the flags' names as
+//! keys; a key that is none of them is an error that names the nearest, because a setting that is
+//! silently ignored is one that somebody relies on.
+
+use crate::cli::{AgentOptions, Common};
+use crate::failure::Failure;
+use ge_runtime::exit::Exit;
+use ge_runtime::options::RunOptions;
+use ge_runtime::telemetry::LogFormat;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use tracing::level_filters::LevelFilter;
+
+/// Read where no file is named; need not exist.
+const DEFAULT_FILE: &str = "/etc/ges/ges.toml";
+
+/// Keys of the file.
+const KEYS: [&str; 8] =
+    ["server", "token-file", "state", "interface", "socket", "metrics", "log", "log-format"];
+
+/// Everything decided.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// File that was read, if any.
+    pub(crate) file: Option<PathBuf>,
+    /// For the runtime.
+    pub(crate) run: RunOptions,
+    /// Least level that is logged.
+    pub(crate) log: LevelFilter,
+    /// Look of log lines.
+    pub(crate) log_format: LogFormat,
+}
+
+/// The file as written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct FileConfig {
+    server: Option<String>,
+    token_file: Option<PathBuf>,
+    state: Option<PathBuf>,
+    interface: Option<OneOrMore>,
+    socket: Option<PathBuf>,
+    metrics: Option<SocketAddr>,
+    log: Option<String>,
+    log_format: Option<String>,
+}
+
+/// `interface = "eth0"` or `interface = ["eth0", "eth1"]`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected the name of an interface, or a list of names")]
+enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl Settings {
+    /// Reads the file and lays `common` and `agent` (flags and environment) over it.
+    pub(crate) fn load(common: &Common, agent: Option<&AgentOptions>) -> Result<Self, Failure> {
+        let (file, written) = match &common.config {
+            Some(path) => (Some(path.clone()), read(path)?),
+            None if Path::new(DEFAULT_FILE).exists() => {
+                (Some(PathBuf::from(DEFAULT_FILE)), read(Path::new(DEFAULT_FILE))?)
+            }
+            None => (None, FileConfig::default()),
+        };
+        let nothing = AgentOptions::default();
+        merge(common, agent.unwrap_or(&nothing), file, written)
+    }
+}
+
+fn merge(
+    common: &Common,
+    flags: &AgentOptions,
+    file: Option<PathBuf>,
+    written: FileConfig,
+) -> Result<Settings, Failure> {
+    let defaults = RunOptions::default();
+    let interfaces = match written.interface {
+        _ if !flags.interface.is_empty() => flags.interface.clone(),
+        Some(OneOrMore::One(name)) => vec![name],
+        Some(OneOrMore::More(names)) => names,
+        None => defaults.interfaces,
+    };
+    let run = RunOptions {
+        server: flags.server.clone().or(written.server),
+        token_file: flags.token_file.clone().or(written.token_file),
+        state: flags.state.clone().or(written.state).unwrap_or(defaults.state),
+        interfaces,
+        socket: common.socket.clone().or(written.socket).unwrap_or(defaults.socket),
+        metrics: flags.metrics.or(written.metrics),
+    };
+    let log = flags.log.map_or_else(|| word(written.log, "log", &file), |log| Ok(Some(log)))?;
+    let log_format = match flags.log_format {
+        Some(format) => Some(format),
+        None => word(written.log_format, "log-format", &file)?,
+    };
+    let settings = Settings {
+        log: log.unwrap_or(LevelFilter::INFO),
+        log_format: log_format.unwrap_or_default(),
+        file,
+        run,
+    };
+    check(settings)
+}
+
+/// Refuses what the options cannot mean, before anything is touched.
+fn check(settings: Settings) -> Result<Settings, Failure> {
+    if let Some(server) = &settings.run.server
+        && !server.starts_with("https://")
+    {
+        return Err(bad(format!("server must begin with https://, not {server:?}")));
+    }
+    if let Some(name) = settings.run.interfaces.iter().find(|name| !is_interface_name(name)) {
+        return Err(bad(format!("no interface can be named {name:?}; list them with: ip link")));
+    }
+    Ok(settings)
+}
+
+/// The kernel's rule (`dev_valid_name`): 1 to 15 bytes, no slash, colon or white space.
+fn is_interface_name(name: &str) -> bool {
+    (1..=15).contains(&name.len())
+        && name != "."
+        && name != ".."
+        && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
+}
+
+fn read(path: &Path) -> Result<FileConfig, Failure> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| bad(format!("{} cannot be read: {error}", path.display())))?;
+    parse(&text).map_err(|cause| bad(format!("{}: {cause}", path.display())))
+}
+
+fn parse(text: &str) -> Result<FileConfig, String> {
+    let table: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
+    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
+        return Err(format!("unknown key `{key}`; did you mean `{}`?", nearest(key)));
+    }
+    toml::from_str(text).map_err(|error| located(text, &error))
+}
+
+/// The parser's message on one line, with the line number in the file.
+fn located(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    let start = error.span().map(|span| span.start);
+    match start.and_then(|start| text.get(..start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
+    }
+}
+
+fn nearest(key: &str) -> &'static str {
+    let likeness = |known: &&&str| strsim::jaro_winkler(&key.replace('_', "-"), known);
+    KEYS.iter()
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+        .expect("invariant: there are keys")
+}
+
+fn word<T: FromStr>(
+    value: Option<String>,
+    key: &str,
+    file: &Option<PathBuf>,
+) -> Result<Option<T>, Failure> {
+    let Some(value) = value else { return Ok(None) };
+    let wrong = |_| {
+        let file = file.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE)).display();
+        let choices =
+            if key == "log" { "error, warn, info, debug, trace, off" } else { "text, json" };
+        bad(format!("{file}: {key} is {value:?}; it can be one of {choices}"))
+    };
+    value.parse().map(Some).map_err(wrong)
+}
+
+fn bad(message: String) -> Failure {
+    Failure::new(Exit::Usage, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"
+        server = "https://file:5866"
+        token-file = "/file/token"
+        state = "/file/state"
+        interface = ["eth8", "eth9"]
+        socket = "/file/sock"
+        metrics = "127.0.0.1:9"
+        log = "debug"
+        log-format = "json"
+    "#;
+
+    #[test]
+    fn every_key_is_known_and_read() {
+        let table: toml::Table = toml::from_str(FULL).unwrap();
+        let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
+        let mut known = KEYS.to_vec();
+        keys.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(keys, known);
+        let settings =
+            merge(&Common::default(), &AgentOptions::default(), None, parse(FULL).unwrap())
+                .unwrap();
+        let expected = RunOptions {
+            server: Some("https://file:5866".to_owned()),
+            token_file: Some("/file/token".into()),
+            state: "/file/state".into(),
+            interfaces: vec!["eth8".to_owned(), "eth9".to_owned()],
+            socket: "/file/sock".into(),
+            metrics: Some("127.0.0.1:9".parse().unwrap()),
+        };
+        assert_eq!(settings.run, expected);
+        assert_eq!((settings.log, settings.log_format), (LevelFilter::DEBUG, LogFormat::Json));
+    }
+
+    #[test]
+    fn flags_cover_the_file_and_defaults_fill_it() {
+        let flags = AgentOptions {
+            state: Some("/flag/state".into()),
+            interface: vec!["eth0".to_owned()],
+            log: Some(LevelFilter::WARN),
+            ..AgentOptions::default()
+        };
+        let common = Common { socket: Some("/flag/sock".into()), ..Common::default() };
+        let settings = merge(&common, &flags, None, parse(FULL).unwrap()).unwrap();
+        assert_eq!(settings.run.state, Path::new("/flag/state"));
+        assert_eq!(settings.run.interfaces, ["eth0"]);
+        assert_eq!(settings.run.socket, Path::new("/flag/sock"));
+        assert_eq!(settings.log, LevelFilter::WARN);
+        assert_eq!(settings.log_format, LogFormat::Json);
+        let empty = parse("").unwrap();
+        let settings = merge(&Common::default(), &AgentOptions::default(), None, empty).unwrap();
+        assert_eq!(settings.run, RunOptions::default());
+        assert_eq!((settings.log, settings.log_format), (LevelFilter::INFO, LogFormat::Text));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            ("sever = \"https://x\"", "unknown key `sever`; did you mean `server`?"),
+            ("interfaces = [\"eth0\"]", "unknown key `interfaces`; did you mean `interface`?"),
+            ("token_file = \"x\"", "unknown key `token_file`; did you mean `token-file`?"),
+            ("logformat = \"json\"", "unknown key `logformat`; did you mean `log-format`?"),
+            ("[agent]\nserver = \"x\"", "unknown key `agent`"),
+            ("server = \"a\"\nserver = \"b\"", "line 2:"),
+            ("\n\nserver = 5", "line 3:"),
+            ("interface = 5", "an interface"),
+            ("metrics = \"9100\"", "line 1:"),
+            ("server = ", "line 1:"),
+        ];
+        for (text, expected) in cases {
+            let message = parse(text).unwrap_err();
+            assert!(message.contains(expected), "{text:?}: {message}");
+            assert!(!message.contains('\n'), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_refused() {
+        let cases = [
+            "log = \"loud\"",
+            "log-format = \"xml\"",
+            "server = \"http://mgmt.example\"",
+            "interface = \"eth0/1\"",
+            "interface = \"a-name-that-is-too-long\"",
+            "interface = \"\"",
+        ];
+        for text in cases {
+            let written = parse(text).unwrap();
+            let failure =
+                merge(&Common::default(), &AgentOptions::default(), None, written).expect_err(text);
+            assert_eq!(failure.exit, Exit::Usage, "{text}");
+        }
+    }
+}
