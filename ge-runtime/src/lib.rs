@@ -21,6 +21,7 @@ pub mod notify;
 pub mod options;
 pub mod packet_socket;
 pub mod report;
+pub mod runtime;
 mod sockopt;
 pub mod telemetry;
 pub mod tun;

@@ -1,7 +1,6 @@
 //! Sealed datagrams that arrived on the data port: open them and rebuild the inner packets.
 
 use super::Engine;
-use super::row::Row;
 use super::sessions::Session;
 use crate::coalesce::{Coalescer, Gather};
 use crate::id::SessionIndex;

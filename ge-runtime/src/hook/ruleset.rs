@@ -20,6 +20,7 @@
 //!     multicast             accept|DROP  discarded pairs         drop
 //!     ICMPv6 errors         return       bypassed pairs          accept
 //!     IPv6 link-local       accept|DROP
+//!     negotiation           return
 //!     discarded pairs       drop
 //!     bypassed pairs        accept
 //! }
@@ -37,6 +38,7 @@
 use super::{HookConfig, HookedInterface, sets};
 use crate::nft::{Base, Batch, Field, HookPoint, Rule, Verdict};
 use ge_core::Mode;
+use ge_core::wire::dprp::MAGIC;
 
 const ETHER_TARGET: Field = Field { base: Base::Link, offset: 0, len: 6 };
 const ETHER_TARGET_FIRST: Field = Field { base: Base::Link, offset: 0, len: 1 };
@@ -46,6 +48,10 @@ const PORT_SOURCE: Field = Field { base: Base::Transport, offset: 0, len: 2 };
 const PORT_TARGET: Field = Field { base: Base::Transport, offset: 2, len: 2 };
 const ICMP_TYPE: Field = Field { base: Base::Transport, offset: 0, len: 1 };
 
+/// The first bytes behind the header of an ICMP echo.
+const ECHO_PAYLOAD: Field = Field { base: Base::Transport, offset: 8, len: 2 };
+
+const ICMP: u8 = 1;
 const IGMP: u8 = 2;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -220,6 +226,13 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
     multicast(batch, chain, config.mode, version, way);
     if version.ether_type == V6.ether_type {
         link_local(batch, chain, config.mode, way);
+    }
+    if way == Way::In {
+        // A machine we talk to in clear may get an agent: its requests must reach ours, not the
+        // kernel, which would echo them.
+        let icmp = if version.ether_type == V4.ether_type { ICMP } else { ICMPV6 };
+        let rule = protocol(icmp).is(ECHO_PAYLOAD, &MAGIC);
+        batch.add_rule(chain, "negotiation", &rule.verdict(Verdict::Return));
     }
     let pair = match way {
         Way::In => [version.source, version.target],

@@ -1,0 +1,257 @@
+//! Everything the engine thread holds open: TUNs, packet sockets, data sockets, ICMP, links, and
+//! the hook itself, which the control plane shares.
+
+use super::event_loop::vnet_for_stack;
+use crate::error::KernelError;
+use crate::hook::{Hook, HookConfig, HookedInterface};
+use crate::icmp_socket::IcmpSocket;
+use crate::links::{self, LinkWatch};
+use crate::packet_socket::PacketSocket;
+use crate::tun::Tun;
+use crate::udp_socket::UdpSocket;
+use ge_core::flow::Direction;
+use ge_core::io::{
+    DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN,
+};
+use ge_core::limits::{DATA_PORT, MARK};
+use ge_core::{Interface, Mode};
+use std::collections::BTreeSet;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tracing::{debug, info, warn};
+
+/// The hook, shared with the control plane: it lets the agent's own connections to the
+/// management server through. `None` once it was taken away.
+pub(super) type SharedHook = Arc<Mutex<Option<Hook>>>;
+
+/// One interface under the hook.
+pub(super) struct Attached {
+    pub(super) interface: Interface,
+    info: InterfaceInfo,
+    pub(super) tun: Tun,
+    packets: PacketSocket,
+}
+
+impl Attached {
+    fn open(info: InterfaceInfo, number: usize) -> Result<Self, KernelError> {
+        let tun = Tun::open(&format!("ges{number}"))?;
+        let packets = PacketSocket::open(info.interface.0, MARK)?;
+        Ok(Self { interface: info.interface, info, tun, packets })
+    }
+
+    fn hooked(&self) -> HookedInterface {
+        HookedInterface::new(&self.info, self.tun.name(), self.tun.ifindex())
+    }
+
+    /// Which way a captured frame goes, by its Ethernet source. The hook drops arriving frames
+    /// that bear our own address, so that nobody outside can make this say "outgoing". `None` for
+    /// what is not a captured IP frame: the kernel's own packets for the TUN carry no Ethernet
+    /// header.
+    pub(super) fn direction(&self, frame: &[u8]) -> Option<Direction> {
+        const IPV4: [u8; 2] = [0x08, 0x00];
+        const IPV6: [u8; 2] = [0x86, 0xdd];
+        let ethernet = frame.get(VNET_LEN..VNET_LEN + ETHERNET_LEN)?;
+        let version = frame.get(VNET_LEN + ETHERNET_LEN)? >> 4;
+        let ethertype = &ethernet[12..14];
+        if !(ethertype == IPV4 && version == 4 || ethertype == IPV6 && version == 6) {
+            return None;
+        }
+        Some(if ethernet[6..12] == self.info.mac {
+            Direction::Outgoing(self.interface)
+        } else {
+            Direction::Incoming(self.interface)
+        })
+    }
+
+    /// Puts a captured frame back where it was going, in clear.
+    pub(super) fn put_back(&self, frame: &[u8]) {
+        if let Err(error) = self.packets.put_back(frame) {
+            debug!(%error, "a frame was not put back");
+        }
+    }
+
+    /// Hands a captured frame's IP packet to the local stack.
+    pub(super) fn deliver(&self, frame: &[u8]) {
+        let Some(vnet) = vnet_for_stack(frame) else { return };
+        self.write(&[IoSlice::new(&vnet), IoSlice::new(&frame[VNET_LEN + ETHERNET_LEN..])]);
+    }
+
+    fn write(&self, slices: &[IoSlice<'_>]) {
+        if let Err(error) = self.tun.writev(slices) {
+            warn!(%error, "TUN write failed");
+        }
+    }
+}
+
+pub(super) struct Devices {
+    pub(super) attached: Vec<Attached>,
+    pub(super) data_v4: UdpSocket,
+    /// `None` where the kernel has no IPv6.
+    pub(super) data_v6: Option<UdpSocket>,
+    pub(super) links: LinkWatch,
+    icmp: IcmpSocket,
+    hook: SharedHook,
+    /// Names to protect; empty means every interface with a global route.
+    wanted: Vec<String>,
+    next_tun: usize,
+}
+
+impl Devices {
+    /// Opens everything and installs the hook last: until then nothing of the machine's traffic
+    /// is touched, and if anything fails nothing is left behind.
+    pub(super) fn open(wanted: &[String], mode: Mode) -> Result<Self, KernelError> {
+        let links = LinkWatch::open()?;
+        let chosen = links::select(wanted)?;
+        let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
+        let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
+        let icmp = IcmpSocket::open(MARK)?;
+        let mut next_tun = 0;
+        let mut attached = Vec::new();
+        for info in chosen {
+            attached.push(Attached::open(info, next_tun)?);
+            next_tun += 1;
+        }
+        let hook = Hook::install(&config(mode, &attached))?;
+        for Attached { info, .. } in &attached {
+            info!(interface = info.name, mtu = info.mtu, "under the hook");
+        }
+        let hook = Arc::new(Mutex::new(Some(hook)));
+        let wanted = wanted.to_vec();
+        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, wanted, next_tun })
+    }
+
+    pub(super) fn shared_hook(&self) -> SharedHook {
+        Arc::clone(&self.hook)
+    }
+
+    /// The hook, unless it was taken away. Every operation on it is one transaction, so that a
+    /// holder that panicked left it whole.
+    fn with_hook(
+        &self,
+        act: impl FnOnce(&mut Hook) -> Result<(), KernelError>,
+    ) -> Result<(), KernelError> {
+        lock(&self.hook).as_mut().map_or(Ok(()), act)
+    }
+
+    /// Interfaces or addresses changed: attach what came, let go what went.
+    pub(super) fn follow_links(&mut self, mode: Mode) -> Result<(), KernelError> {
+        let present = links::list()?;
+        let routed = links::default_route_interfaces()?;
+        let before: Vec<HookedInterface> = self.attached.iter().map(Attached::hooked).collect();
+        self.attached.retain(|attached| {
+            present.iter().any(|link| link.info.interface == attached.interface)
+        });
+        for link in present.into_iter().filter(|link| link.ethernet) {
+            let info = link.info;
+            if let Some(at) = self.attached.iter().position(|a| a.interface == info.interface) {
+                self.attached[at].info = info;
+            } else if self.is_wanted(&info, &routed) {
+                info!(interface = info.name, "an interface came up");
+                self.attached.push(Attached::open(info, self.next_tun)?);
+                self.next_tun += 1;
+            }
+        }
+        let after: Vec<HookedInterface> = self.attached.iter().map(Attached::hooked).collect();
+        if before != after {
+            let config = config(mode, &self.attached);
+            self.with_hook(|hook| hook.reinstall(&config))?;
+        }
+        Ok(())
+    }
+
+    fn is_wanted(&self, info: &InterfaceInfo, routed: &BTreeSet<Interface>) -> bool {
+        if self.wanted.is_empty() {
+            return routed.contains(&info.interface);
+        }
+        self.wanted.contains(&info.name)
+    }
+
+    pub(super) fn set_mode(&self, mode: Mode) -> Result<(), KernelError> {
+        self.with_hook(|hook| hook.set_mode(mode))
+    }
+
+    /// Interfaces under the hook, and every address of the machine.
+    pub(super) fn interfaces(&self) -> (Vec<InterfaceInfo>, Vec<IpAddr>) {
+        let hooked: Vec<InterfaceInfo> = self.attached.iter().map(|a| a.info.clone()).collect();
+        let all = links::list().map(|links| links.into_iter().map(|link| link.info).collect());
+        let all: Vec<InterfaceInfo> = all.unwrap_or_else(|error| {
+            warn!(%error, "addresses could not be read; those of the hooked interfaces are used");
+            hooked.clone()
+        });
+        let addresses: BTreeSet<IpAddr> =
+            all.iter().flat_map(|info| info.addresses.iter().map(|(ip, _)| *ip)).collect();
+        (hooked, addresses.into_iter().collect())
+    }
+
+    /// The address the kernel would talk to `remote` from, and the hooked interface that has it.
+    pub(super) fn own_address_for(&self, remote: IpAddr) -> Option<(IpAddr, Interface)> {
+        let any: IpAddr = match remote {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        // Connecting a datagram socket sends nothing; it asks the kernel for the route.
+        let socket = std::net::UdpSocket::bind(SocketAddr::new(any, 0)).ok()?;
+        socket.connect(SocketAddr::new(remote, DATA_PORT)).ok()?;
+        let local = socket.local_addr().ok()?.ip();
+        let owner = self
+            .attached
+            .iter()
+            .find(|attached| attached.info.addresses.iter().any(|(ip, _)| *ip == local));
+        owner.map(|attached| (local, attached.interface))
+    }
+
+    pub(super) fn send_run(&self, run: &DatagramRun) {
+        let Some(from) = run.from else { return };
+        let v4 = from.0.is_ipv4();
+        let Some(socket) = (if v4 { Some(&self.data_v4) } else { self.data_v6.as_ref() }) else {
+            return;
+        };
+        if let Err(error) = socket.send(run)
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            debug!(%error, "sealed data was not sent");
+        }
+    }
+
+    pub(super) fn transmit(&self, transmit: &Transmit) {
+        if let Err(error) = self.icmp.send(transmit) {
+            debug!(%error, "a negotiation message was not sent");
+        }
+    }
+
+    /// Hands an IP packet the engine made to the local stack.
+    pub(super) fn deliver_packet(&self, packet: &[u8]) {
+        if let Some(attached) = self.attached.first() {
+            attached.write(&[IoSlice::new(&[0; VNET_LEN]), IoSlice::new(packet)]);
+        }
+    }
+
+    pub(super) fn apply(&self, verdicts: &[KernelVerdict]) {
+        if let Err(error) = self.with_hook(|hook| hook.apply(verdicts)) {
+            warn!(%error, "the kernel did not take verdicts; their packets stay with the agent");
+        }
+    }
+
+    pub(super) fn remove_hook(&self) {
+        if let Some(hook) = lock(&self.hook).take()
+            && let Err(error) = hook.remove()
+        {
+            warn!(%error, "the packet hook was not removed; it goes with this process");
+        }
+    }
+}
+
+/// See [`Devices::with_hook`] for why a poisoned lock is still good.
+pub(super) fn lock(hook: &SharedHook) -> MutexGuard<'_, Option<Hook>> {
+    hook.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn config(mode: Mode, attached: &[Attached]) -> HookConfig {
+    HookConfig {
+        mode,
+        data_port: DATA_PORT,
+        mark: MARK,
+        interfaces: attached.iter().map(Attached::hooked).collect(),
+    }
+}

@@ -1,0 +1,355 @@
+//! The engine thread: wait, read, let the engine decide, write. Run to completion, no locks on
+//! the packet path, one clock read per round.
+//!
+//! ```text
+//!            +-- TUN of each interface --+   captured frames, both directions
+//!   poll --->+-- data sockets, v4 and v6 +-> engine -> TUN, data socket, packet socket, ICMP, nft
+//!            +-- commands, link changes -+
+//! ```
+
+use super::devices::{Attached, Devices};
+use super::probes::Probes;
+use crate::clock;
+use crate::command::{Command, CommandReceiver};
+use crate::metrics::Metrics;
+use crate::options::RunError;
+use crate::report::SharedFacts;
+use crate::telemetry;
+use crate::udp_socket::Received;
+use ge_core::batch::SealedBatch;
+use ge_core::coalesce::Gather;
+use ge_core::engine::Engine;
+use ge_core::flow::Direction;
+use ge_core::io::{
+    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, VNET_LEN,
+};
+use ge_core::wire::vnet::VnetHeader;
+use ge_core::{Instant, Mode, Now};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use tracing::{debug, info, warn};
+
+/// Frames taken from one TUN before the other descriptors get their turn.
+const FRAMES_PER_TURN: usize = 64;
+/// Datagram buffers taken from one socket before the other descriptors get their turn.
+const BUFFERS_PER_TURN: usize = 16;
+/// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
+const BATCH_BYTES: usize = 256 * 1024;
+/// The longest sleep without a deadline, so that a clock step is noticed.
+const SLEEP_MAX_MS: u16 = 1000;
+/// One super-packet with its headers, or one buffer of merged datagrams.
+const BUFFER: usize = VNET_LEN + ETHERNET_LEN + 65_536 + 512;
+
+/// Where an IP packet starts in a captured frame.
+const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
+
+/// Why the loop ended.
+pub(super) enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// Something it cannot work without failed.
+    Failed(RunError),
+}
+
+pub(super) struct EventLoop {
+    engine: Engine,
+    devices: Devices,
+    commands: CommandReceiver,
+    metrics: Arc<Metrics>,
+    facts: SharedFacts,
+    probes: Probes,
+    batch: SealedBatch,
+    verdicts: Vec<KernelVerdict>,
+    buffer: Vec<u8>,
+    deadline: Option<Instant>,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        engine: Engine,
+        devices: Devices,
+        commands: CommandReceiver,
+        metrics: Arc<Metrics>,
+        facts: SharedFacts,
+    ) -> Self {
+        Self {
+            engine,
+            devices,
+            commands,
+            metrics,
+            facts,
+            probes: Probes::default(),
+            batch: SealedBatch::default(),
+            verdicts: Vec::new(),
+            buffer: vec![0; BUFFER],
+            deadline: None,
+        }
+    }
+
+    /// Runs until it is asked to stop.
+    pub(super) fn run(mut self) -> Ended {
+        self.refresh_interfaces();
+        loop {
+            let ready = match self.wait() {
+                Ok(ready) => ready,
+                Err(error) => return Ended::Failed(RunError::system("wait for packets", error)),
+            };
+            let now = clock::now();
+            if ready.commands && self.take_commands(now) {
+                self.finish(now);
+                return Ended::Stopped;
+            }
+            if ready.links {
+                self.follow_links();
+            }
+            for index in ready.tuns {
+                self.read_frames(index, now);
+            }
+            for socket in ready.sockets {
+                self.read_datagrams(socket, now);
+            }
+            self.engine.tick(now);
+            self.drain(now);
+        }
+    }
+
+    fn follow_links(&mut self) {
+        let followed = match self.devices.links.drain() {
+            Ok(_) => self.devices.follow_links(self.engine.mode()),
+            Err(error) => Err(crate::error::KernelError::io("watch the interfaces", error)),
+        };
+        if let Err(error) = followed {
+            warn!(%error, "a change of interfaces could not be followed");
+        }
+        self.refresh_interfaces();
+    }
+
+    fn wait(&self) -> io::Result<Ready> {
+        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
+        let mut fds = vec![
+            readable(self.commands.as_fd()),
+            readable(self.devices.links.as_fd()),
+            readable(self.devices.data_v4.as_fd()),
+        ];
+        let v6_at = self.devices.data_v6.as_ref().map(|socket| {
+            fds.push(readable(socket.as_fd()));
+            fds.len() - 1
+        });
+        let fixed = fds.len();
+        let tuns = self.devices.attached.iter();
+        fds.extend(tuns.map(|attached| PollFd::new(attached.tun.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut fds, self.timeout()) {
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
+        Ok(Ready {
+            commands: ready(&fds[0]),
+            links: ready(&fds[1]),
+            sockets: [(Socket::V4, Some(2)), (Socket::V6, v6_at)]
+                .into_iter()
+                .filter_map(|(socket, at)| ready(&fds[at?]).then_some(socket))
+                .collect(),
+            tuns: (fixed..fds.len()).filter(|at| ready(&fds[*at])).map(|at| at - fixed).collect(),
+        })
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let Some(deadline) = self.deadline else { return PollTimeout::from(SLEEP_MAX_MS) };
+        let left = deadline.since(clock::now().mono);
+        // Rounded up: waking a millisecond early would only mean another round for nothing.
+        let millis = left.as_micros().div_ceil(1000).min(u128::from(SLEEP_MAX_MS));
+        PollTimeout::from(millis as u16)
+    }
+
+    /// True if the loop is to end.
+    fn take_commands(&mut self, now: Now) -> bool {
+        self.commands.clear_wake();
+        while let Some(command) = self.commands.try_recv() {
+            match command {
+                // A receiver that is gone lost interest.
+                Command::Snapshot(reply) => drop(reply.send(self.engine.snapshot(now))),
+                Command::Probe { remote, reply } => {
+                    let own = self.devices.own_address_for(remote);
+                    self.probes.start(&mut self.engine, own, remote, reply, now);
+                }
+                Command::Install(membership) => self.install(*membership, now),
+                Command::Expel => {
+                    warn!("this host is no longer a member; nothing is protected any more");
+                    self.engine.expel(now);
+                }
+                Command::Stop => return true,
+            }
+        }
+        false
+    }
+
+    fn install(&mut self, membership: ge_core::membership::Membership, now: Now) {
+        let before = self.engine.mode();
+        let version = membership.version;
+        if let Err(error) = self.engine.install(membership, now) {
+            warn!(%error, version, "the server's policy cannot be used; the present one stays");
+            return;
+        }
+        let mode = self.engine.mode();
+        info!(version, mode = mode.as_str(), "policy in force");
+        if mode != before
+            && let Err(error) = self.devices.set_mode(mode)
+        {
+            warn!(%error, "the packet hook could not follow the mode");
+        }
+    }
+
+    fn refresh_interfaces(&mut self) {
+        let (interfaces, addresses) = self.devices.interfaces();
+        debug!(interfaces = interfaces.len(), addresses = addresses.len(), "interfaces read");
+        self.facts.set_interfaces(interfaces.iter().map(|info| info.name.clone()).collect());
+        self.engine.set_interfaces(interfaces, &addresses);
+    }
+
+    fn read_frames(&mut self, index: usize, now: Now) {
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(attached) = self.devices.attached.get(index) else { return };
+            let length = match attached.tun.read(&mut self.buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    warn!(%error, "TUN read failed");
+                    break;
+                }
+            };
+            let Some(direction) = attached.direction(&self.buffer[..length]) else { continue };
+            let mut buffer = std::mem::take(&mut self.buffer);
+            self.decide(index, direction, &mut buffer[..length], now);
+            self.buffer = buffer;
+            if self.batch.bytes() >= BATCH_BYTES {
+                self.send_batch();
+            }
+        }
+        self.send_batch();
+        self.drain(now);
+    }
+
+    fn decide(&mut self, index: usize, direction: Direction, bytes: &mut [u8], now: Now) {
+        let mut frame = Frame { direction, bytes };
+        match direction {
+            Direction::Outgoing(_) => {
+                if self.engine.outgoing(&mut frame, &mut self.batch, now) == Outgoing::PutBack {
+                    self.devices.attached[index].put_back(frame.bytes);
+                }
+            }
+            Direction::Incoming(_) => {
+                if self.engine.incoming(&frame, now) == Incoming::Deliver {
+                    self.devices.attached[index].deliver(frame.bytes);
+                }
+            }
+        }
+    }
+
+    fn read_datagrams(&mut self, socket: Socket, now: Now) {
+        let Some(tun) = self.devices.attached.first().map(|attached| &attached.tun) else { return };
+        for _ in 0..BUFFERS_PER_TURN {
+            let data = match socket {
+                Socket::V4 => Some(&self.devices.data_v4),
+                Socket::V6 => self.devices.data_v6.as_ref(),
+            };
+            let Some(data) = data else { return };
+            let Received { len, segment, meta } = match data.recv(&mut self.buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    debug!(%error, "data socket");
+                    continue;
+                }
+            };
+            let buffer = &mut self.buffer[..len];
+            let mut write = |gather: Gather<'_>| write_gather(tun, &gather);
+            self.engine.datagrams(buffer, segment, &meta, now, &mut write);
+        }
+        self.drain(now);
+    }
+
+    fn send_batch(&mut self) {
+        for run in self.batch.runs() {
+            self.devices.send_run(run);
+        }
+        self.batch.clear();
+    }
+
+    /// Does what the engine wants until it has nothing more to ask for.
+    fn drain(&mut self, now: Now) {
+        loop {
+            match self.engine.poll_output() {
+                Output::Transmit(transmit) => self.devices.transmit(&transmit),
+                Output::Datagrams(run) => self.devices.send_run(&run),
+                Output::PutBack(frame) => self.with_interface(&frame, Attached::put_back),
+                Output::DeliverFrame(frame) => self.with_interface(&frame, Attached::deliver),
+                Output::Deliver(packet) => self.devices.deliver_packet(&packet),
+                Output::Kernel(verdict) => self.verdicts.push(verdict),
+                Output::Event(event) => {
+                    self.metrics.observe(&event);
+                    telemetry::event(&event);
+                }
+                Output::Idle { until, .. } => {
+                    self.deadline = until;
+                    break;
+                }
+            }
+        }
+        if !self.verdicts.is_empty() {
+            self.devices.apply(&self.verdicts);
+            self.verdicts.clear();
+        }
+        self.probes.settle(&self.engine, now);
+    }
+
+    fn with_interface(&self, frame: &HeldFrame, act: fn(&Attached, &[u8])) {
+        let (Direction::Outgoing(interface) | Direction::Incoming(interface)) = frame.direction;
+        let attached = self.devices.attached.iter().find(|a| a.interface == interface);
+        if let Some(attached) = attached {
+            act(attached, &frame.bytes);
+        }
+    }
+
+    /// Says goodbye to the peers; in open mode the machine goes on in clear, in closed mode the
+    /// rules stay and refuse.
+    fn finish(&mut self, now: Now) {
+        self.engine.stop(now);
+        self.drain(now);
+        if self.engine.mode() == Mode::Open {
+            self.devices.remove_hook();
+        }
+    }
+}
+
+enum Socket {
+    V4,
+    V6,
+}
+
+struct Ready {
+    commands: bool,
+    links: bool,
+    sockets: Vec<Socket>,
+    tuns: Vec<usize>,
+}
+
+/// Hands one inner packet, maybe merged from many, to the local stack.
+fn write_gather(tun: &crate::tun::Tun, gather: &Gather<'_>) {
+    let mut slices = Vec::with_capacity(2 + gather.payload.len());
+    slices.push(IoSlice::new(&gather.vnet));
+    slices.push(IoSlice::new(gather.header));
+    slices.extend(gather.payload.iter().map(|range| IoSlice::new(&gather.buffer[range.clone()])));
+    if let Err(error) = tun.writev(&slices) {
+        warn!(%error, "TUN write failed");
+    }
+}
+
+/// The frame's vnet header with offsets from the IP header, which is what the TUN takes.
+pub(super) fn vnet_for_stack(frame: &[u8]) -> Option<[u8; VNET_LEN]> {
+    let header = VnetHeader::parse(frame.get(..VNET_LEN)?).ok()?;
+    frame.get(PACKET_AT..)?;
+    Some(header.shifted(-(ETHERNET_LEN as i16)).ok()?.emit())
+}
