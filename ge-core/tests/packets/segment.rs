@@ -150,9 +150,13 @@ fn next_transport_is_next_packet_without_its_header() {
         let mut segmenter = Segmenter::new(&built.vnet, &built.bytes, &view, 1400).unwrap();
         let segment_len = segmenter.segment_len();
         let (mut out, mut ends) = (Vec::new(), Vec::new());
-        while segmenter.next_transport(&mut out) {
+        while let Some(len) = segmenter.next_len() {
+            let before = out.len();
+            assert!(segmenter.next_transport(&mut out));
+            assert_eq!(out.len() - before, len);
             ends.push(out.len());
         }
+        assert!(!segmenter.next_transport(&mut out), "the last one was the last");
         let expected: Vec<u8> =
             packets(&built, 1400).iter().flat_map(|p| p[view.header_len..].to_vec()).collect();
         assert_eq!(out, expected);
