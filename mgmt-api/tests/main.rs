@@ -1,5 +1,7 @@
 //! The contract as bytes: every body against its golden file, and every refusal of the token.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use mgmt_api::{
     Bundle, EnrolRequest, ErrorBody, ErrorCode, Group, HexBytes, HexVec, IssuerStatement, KeyEpoch,
     Kind, Lease, Mode, Prefix, RenewRequest, Revocation, Secret, ServerAddress, Token, TokenError,
