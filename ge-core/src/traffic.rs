@@ -21,7 +21,8 @@ use crate::id::SessionIndex;
 use crate::limits::{FAILED_OPEN_KILL, REJECT_AFTER_MESSAGES, SUBKEY_BITS};
 use crate::membership::Secret32;
 use crate::replay::ReplayWindow;
-use crate::shim::{Kind, SHIM_LEN, Shim, TAG_LEN};
+pub use crate::shim::TAG_LEN;
+use crate::shim::{Kind, SHIM_LEN, Shim};
 use aws_lc_rs::aead::{self, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use core::ops::Range;
 

@@ -1,0 +1,140 @@
+//! Writes the corpus: a few right inputs for every target, and the same with small damage.
+//!
+//! `cargo run -p fuzz-bodies --example seeds`
+
+use fuzz_bodies::domain::{Domain, NOW, proposal};
+use fuzz_bodies::{Scene, TARGETS};
+use ge_core::crypto::sha256;
+use ge_core::membership::Secret32;
+use ge_core::mode::Prefix;
+use ge_core::shim::Kind;
+use ge_core::traffic::{AeadKind, Sealer};
+use ge_core::wire::dprp::dde::DdeFacts;
+use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
+use ge_core::wire::dprp::{MAC_LEN, Standing};
+use std::path::PathBuf;
+use std::{fs, io};
+
+fn main() -> io::Result<()> {
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../corpus");
+    for (name, _) in TARGETS {
+        let directory = corpus.join(name);
+        fs::create_dir_all(&directory)?;
+        for input in right(name).iter().flat_map(|input| damaged(input)) {
+            let digest = sha256(&[&input]);
+            let file: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+            fs::write(directory.join(file), input)?;
+        }
+    }
+    Ok(())
+}
+
+/// Right inputs of a target.
+fn right(target: &str) -> Vec<Vec<u8>> {
+    let mut scene = Scene::new();
+    let (mpit, cdn) = scene.finish();
+    match target {
+        "dde" => vec![scene.dde, facts()],
+        "rgi" => vec![scene.rgi],
+        "mpit" => vec![mpit],
+        "cdn" => vec![cdn],
+        "path_part" => path_parts(scene.keyring_r.certificate()),
+        "tlv" => vec![vec![1, 4, 10, 0, 0, 5, 0, 0], vec![0x70, 0, 1, 1, 9], vec![0; 116]],
+        "certificate" => certificates(),
+        "data_frame" => frames(),
+        other => panic!("no seeds for target {other}"),
+    }
+}
+
+/// The input itself and some that are nearly right.
+fn damaged(input: &[u8]) -> Vec<Vec<u8>> {
+    let middle = input.len() / 2;
+    let with = |at: usize, bit: u8| {
+        let mut copy = input.to_vec();
+        copy[at] ^= 1 << bit;
+        copy
+    };
+    vec![
+        input.to_vec(),
+        with(0, 0),
+        with(3.min(input.len() - 1), 1),
+        with(5.min(input.len() - 1), 0),
+        with(input.len() / 4, 7),
+        with(middle, 3),
+        with(input.len() * 3 / 4, 5),
+        with(input.len() - 1, 7),
+        input[..middle].to_vec(),
+        input[..input.len() - 1].to_vec(),
+        [input, &[0]].concat(),
+    ]
+}
+
+fn facts() -> Vec<u8> {
+    let proposal = proposal();
+    let facts = DdeFacts {
+        timestamp: NOW,
+        pair: proposal.pair,
+        ports: proposal.ports,
+        standing: Standing { mode: proposal.mode, router: true },
+        tags: [[7; MAC_LEN]; 8],
+        options: DdeFacts::NO_OPTIONS,
+    };
+    let mut flow = [0; 40];
+    flow[..6].copy_from_slice(&[4, 6, 0x9c, 0x40, 0, 22]);
+    flow[8..12].copy_from_slice(&[192, 0, 2, 1]);
+    flow[24..28].copy_from_slice(&[192, 0, 2, 2]);
+    facts.emit(&flow)
+}
+
+fn path_parts(certificate: &[u8]) -> Vec<Vec<u8>> {
+    let proposal = proposal();
+    let standing = Standing { mode: proposal.mode, router: false };
+    let path = RgiPath {
+        digest: [1; 32],
+        pair: proposal.pair,
+        ports: proposal.ports,
+        initiator_tags: [[2; 8]; 8],
+        responder_tags: [[3; 8]; 8],
+        standing,
+    };
+    let payload = RgiPayload {
+        standing,
+        parameters: fuzz_bodies::domain::parameters(5),
+        path_hash: [4; 32],
+        certificate: certificate.to_vec(),
+    };
+    let record =
+        Record { certificate_ref: [5; 8], standing, matches: [1, 0], time: 99, lmac: [6; MAC_LEN] };
+    let mut parts = vec![payload.emit(), record.emit().to_vec()];
+    parts.extend(path.emit());
+    parts
+}
+
+fn certificates() -> Vec<Vec<u8>> {
+    let domain = Domain::new(1);
+    let mut host = domain.member(3, &[1, 2, 3]);
+    domain.issue(&mut host, |certificate| certificate.name_hashes = vec![[9; 8]]);
+    let mut router = domain.member(4, &[1]);
+    domain.issue(&mut router, |certificate| {
+        certificate.role = ge_core::cert::CertRole::Router;
+        certificate.prefixes = vec![
+            Prefix { address: [10, 1, 0, 0].into(), length: 16 },
+            Prefix { address: "2001:db8::".parse().expect("an address"), length: 32 },
+        ];
+    });
+    vec![host.membership.certificate, router.membership.certificate]
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    for kind in [AeadKind::Aes256Gcm, AeadKind::ChaCha20Poly1305] {
+        let secret: Secret32 = fuzz_bodies::SECRET;
+        let mut sealer = Sealer::new(&secret, kind, fuzz_bodies::INDEX);
+        for kind in [Kind::Transport, Kind::Tunnel, Kind::Control] {
+            let mut slot = [0x61; 60];
+            sealer.seal(kind, kind == Kind::Tunnel, &mut slot).expect("far from the limit");
+            frames.push(slot.to_vec());
+        }
+    }
+    frames
+}

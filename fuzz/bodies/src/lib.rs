@@ -1,0 +1,35 @@
+//! What each fuzz target does with its bytes: one function per parser.
+//!
+//! Every function takes any bytes, must return, and panics if a property is broken. Two properties
+//! are looked at: what a parser accepts, its writer writes again byte for byte; and a message that
+//! was not sent by the other end of a negotiation is refused. Messages get a right `mac1` first,
+//! so that the parsers behind it are reached.
+//!
+//! The library is stable Rust; `tests/replay.rs` runs every file of `fuzz/corpus` through its
+//! function, `examples/seeds.rs` writes the corpus anew.
+#![forbid(unsafe_code)]
+
+mod negotiation;
+mod parts;
+
+/// Keys and agents, the same in every run.
+#[path = "../../../ge-core/tests/protocol/domain.rs"]
+pub mod domain;
+
+pub use negotiation::{Scene, cdn, dde, mpit, rgi};
+pub use parts::{INDEX, SECRET, certificate, data_frame, path_part, tlv};
+
+/// A target: its name, which is also its corpus directory, and its function.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("dde", dde),
+    ("rgi", rgi),
+    ("mpit", mpit),
+    ("cdn", cdn),
+    ("path_part", path_part),
+    ("tlv", tlv),
+    ("certificate", certificate),
+    ("data_frame", data_frame),
+];
