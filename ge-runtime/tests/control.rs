@@ -117,7 +117,7 @@ fn more_programs_than_places_are_told_so() {
 
 #[test]
 fn stopping_ends_with_the_agent() {
-    let agent = Agent::start("clear");
+    let mut agent = Agent::start("clear");
     let mut client = Client::connect(agent.socket()).unwrap();
     assert!(matches!(client.ask(&Request::Stop {}), Ok(Answer::Stopping {})));
     let waiting = std::thread::spawn(move || client.wait_gone());

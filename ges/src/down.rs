@@ -9,7 +9,9 @@ use crate::config::Settings;
 use crate::failure::Failure;
 use crate::{print, render};
 use ge_runtime::control::{Answer, Client, ClientError, Request, remove_stale};
+use ge_runtime::error::KernelError;
 use ge_runtime::exit::Exit;
+use ge_runtime::hook::{Hook, TABLE};
 use serde::Serialize;
 use std::fs;
 use std::io;
@@ -68,7 +70,11 @@ fn stop(socket: &Path) -> Result<(), Failure> {
     })
 }
 
+/// The rules come first: they need the most permission, so a refusal leaves nothing half removed.
 fn purge(settings: &Settings, report: &mut DownReport) -> Result<(), Failure> {
+    if remove_rules().map_err(|error| refused(&error))? {
+        report.add("filter", format!("the filter rules (table {TABLE}) were removed"));
+    }
     let socket = &settings.run.socket;
     if remove_stale(socket).map_err(|error| failed("remove", socket, &error))? {
         report.add("socket", format!("the control socket {} was removed", socket.display()));
@@ -78,6 +84,24 @@ fn purge(settings: &Settings, report: &mut DownReport) -> Result<(), Failure> {
         report.add("state", format!("the state directory {} was removed", state.display()));
     }
     Ok(())
+}
+
+/// Removes the hook of a dead agent. True if there was one.
+fn remove_rules() -> Result<bool, KernelError> {
+    match Hook::installed() {
+        // Without nf_tables there never was a hook.
+        Ok(false) | Err(KernelError::Missing { .. }) => Ok(false),
+        Ok(true) => Hook::remove_stale().map(|()| true),
+        Err(error) => Err(error),
+    }
+}
+
+fn refused(error: &KernelError) -> Failure {
+    let exit = match error {
+        KernelError::Permission { .. } => Exit::Refused,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, error.to_string())
 }
 
 /// Removes a state directory: one of our own user, closed to others, holding plain files only.

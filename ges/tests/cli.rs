@@ -5,11 +5,13 @@
 mod engine;
 
 use engine::Agent;
+use nix::sched::{CloneFlags, unshare};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 const NOBODY: u32 = 65_534;
 
@@ -122,28 +124,53 @@ fn ping_ends_with_the_verdict() {
 
 #[test]
 fn down_stops_and_purge_removes() {
-    let agent = Agent::start("clear");
+    let mut agent = Agent::start("clear");
     let state = agent.options.state.clone();
     fs::create_dir(&state).unwrap();
     fs::set_permissions(&state, fs::Permissions::from_mode(0o700)).unwrap();
     fs::write(state.join("identity"), "x").unwrap();
-    let child = ges(&["down", "--purge", "--json", "--state"])
-        .arg(&state)
-        .arg("--socket")
-        .arg(agent.socket())
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
+    let arguments = ["down", "--purge", "--json", "--state"];
+    let mut down = alone(ges(&arguments));
+    down.arg(&state).arg("--socket").arg(agent.socket()).stdout(Stdio::piped());
+    let child = down.spawn().unwrap();
     agent.wait_stopped();
     let output = child.wait_with_output().unwrap();
     assert_eq!(code(&output), 0, "{}", stdout(&output));
-    let kinds: Vec<_> = json(&output)["reverted"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|reverted| reverted["kind"].as_str().unwrap().to_owned())
-        .collect();
-    assert!(kinds.contains(&"agent".to_owned()), "{kinds:?}");
+    assert_eq!(kinds(&output), ["agent", "state"]);
+    assert!(!state.exists());
+}
+
+#[test]
+fn purge_works_without_an_agent_and_twice() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("ges.sock");
+    let state = directory.path().join("state");
+    // What a killed agent leaves.
+    drop(UnixListener::bind(&socket).unwrap());
+    for expected in [&["socket"][..], &[]] {
+        let arguments = ["down", "--purge", "--json", "--state"];
+        let mut down = alone(ges(&arguments));
+        let output = down.arg(&state).arg("--socket").arg(&socket).output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stdout(&output));
+        assert_eq!(kinds(&output), expected);
+    }
+}
+
+fn kinds(output: &Output) -> Vec<String> {
+    let report = json(output);
+    let reverted = report["reverted"].as_array().unwrap();
+    reverted.iter().map(|reverted| reverted["kind"].as_str().unwrap().to_owned()).collect()
+}
+
+/// `command` in a network namespace of its own, so that purging touches no rule of this host.
+fn alone(mut command: Command) -> Command {
+    let mut flags = CloneFlags::CLONE_NEWNET;
+    if !nix::unistd::geteuid().is_root() {
+        flags |= CloneFlags::CLONE_NEWUSER;
+    }
+    // SAFETY: unshare is a bare system call and may run between fork and exec.
+    unsafe { command.pre_exec(move || Ok(unshare(flags)?)) };
+    command
 }
 
 #[test]

@@ -66,7 +66,7 @@ impl Agent {
     }
 
     /// Waits until somebody stopped the engine, then ends as a program does: connections close.
-    pub fn wait_stopped(mut self) {
+    pub fn wait_stopped(&mut self) {
         self.engine.take().unwrap().join().unwrap();
         self.runtime.take().unwrap().shutdown_timeout(Duration::from_secs(10));
     }
