@@ -1,6 +1,8 @@
 //! Packets as a kernel would hand them over.
 
 use crate::reference;
+use ge_core::icmp_error::packet_too_big;
+use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use std::net::IpAddr;
@@ -24,16 +26,16 @@ pub(crate) struct Built {
 
 impl Built {
     pub(crate) fn view(&self) -> IpView {
-        ip::parse(&self.bytes).unwrap()
+        ip::parse(&self.bytes).expect("built well")
     }
 }
 
 pub(crate) fn v4() -> (IpAddr, IpAddr) {
-    ("192.0.2.1".parse().unwrap(), "198.51.100.7".parse().unwrap())
+    ([192, 0, 2, 1].into(), [198, 51, 100, 7].into())
 }
 
 pub(crate) fn v6() -> (IpAddr, IpAddr) {
-    ("2001:db8::1".parse().unwrap(), "2001:db8:ffff::7".parse().unwrap())
+    ([0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into(), [0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 7].into())
 }
 
 /// A plain IP packet around `upper`.
@@ -99,6 +101,36 @@ pub(crate) fn udp_gso(pair: (IpAddr, IpAddr), payload: &[u8], size: u16) -> Buil
     let gso = Some(Gso { kind: GsoKind::UdpDatagrams, size, ecn: false });
     let partial = Some(PartialChecksum { start, offset: 6 });
     Built { vnet: VnetHeader { partial, gso, ..VnetHeader::default() }, bytes }
+}
+
+/// One packet of each kind the code knows.
+pub(crate) fn specimens() -> Vec<Built> {
+    let plain = |bytes| Built { vnet: VnetHeader::default(), bytes };
+    let about = |pair: (IpAddr, IpAddr)| {
+        let offending = tcp(pair, ACK, &[], &payload(60));
+        let error = packet_too_big(&offending.bytes, &offending.view(), 1300, pair.1);
+        plain(error.expect("about an ordinary packet"))
+    };
+    let echo = |pair: (IpAddr, IpAddr), protocol, request| {
+        plain(ip_packet(pair, protocol, &emit_echo(request, 1, 2, b"message", pair.0, pair.1)))
+    };
+    let mss = [2, 4, 5, 0xB4, 1, 3, 3, 7];
+    let mut extended = vec![60, 0, 5, 2, 0, 0, 1, 0, 44, 0, 1, 4, 0, 0, 0, 0];
+    extended.extend([6, 0, 0, 1, 0, 0, 0, 9]);
+    extended.extend(&tcp(v6(), ACK, &[], &payload(40)).bytes[40..]);
+    vec![
+        tcp(v4(), SYN, &mss, &[]),
+        tcp(v6(), SYN | ACK, &mss, &[]),
+        tcp_gso(v4(), ACK | PSH, &TIMESTAMPS, &payload(300), 100),
+        tcp_gso(v6(), ACK, &TIMESTAMPS, &payload(300), 100),
+        udp_gso(v4(), &payload(300), 100),
+        udp_gso(v6(), &payload(300), 100),
+        echo(v4(), 1, true),
+        echo(v6(), 58, false),
+        about(v4()),
+        about(v6()),
+        plain(ip_packet(v6(), 0, &extended)),
+    ]
 }
 
 /// Bytes that tell where they came from.

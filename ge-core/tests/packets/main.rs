@@ -10,6 +10,7 @@ mod hostile;
 mod icmp;
 mod icmp_error;
 mod ip;
+mod properties;
 mod reference;
 mod round_trip;
 mod segment;
