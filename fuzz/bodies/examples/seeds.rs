@@ -2,6 +2,13 @@
 //!
 //! `cargo run -p fuzz-bodies --example seeds`
 
+#[allow(dead_code, reason = "the packets' own tests use the rest")]
+#[path = "../../../ge-core/tests/packets/build.rs"]
+mod build;
+#[allow(dead_code, reason = "the packets' own tests use the rest")]
+#[path = "../../../ge-core/tests/packets/reference.rs"]
+mod reference;
+
 use fuzz_bodies::domain::{Domain, NOW, proposal};
 use fuzz_bodies::{Scene, TARGETS};
 use ge_core::crypto::sha256;
@@ -12,6 +19,7 @@ use ge_core::traffic::{AeadKind, Sealer};
 use ge_core::wire::dprp::dde::DdeFacts;
 use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
 use ge_core::wire::dprp::{MAC_LEN, Standing};
+use ge_core::wire::vnet::VnetHeader;
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -42,6 +50,9 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "tlv" => vec![vec![1, 4, 10, 0, 0, 5, 0, 0], vec![0x70, 0, 1, 1, 9], vec![0; 116]],
         "certificate" => certificates(),
         "data_frame" => frames(),
+        "ip_parse" | "icmp_error" => packets(|_| Vec::new()),
+        "vnet_hdr" => packets(|vnet| vnet.emit().to_vec()),
+        "segment" => packets(|vnet| [&150_u16.to_be_bytes()[..], &vnet.emit()].concat()),
         other => panic!("no seeds for target {other}"),
     }
 }
@@ -137,4 +148,12 @@ fn frames() -> Vec<Vec<u8>> {
         }
     }
     frames
+}
+
+/// One packet of each kind, behind what `before` makes of its vnet header.
+fn packets(before: impl Fn(&VnetHeader) -> Vec<u8>) -> Vec<Vec<u8>> {
+    build::specimens()
+        .into_iter()
+        .map(|built| [before(&built.vnet), built.bytes].concat())
+        .collect()
 }
