@@ -23,6 +23,7 @@ pub struct Agent {
     state: PathBuf,
     token_file: PathBuf,
     socket: PathBuf,
+    device: String,
     extra: Vec<String>,
     process: Option<Process>,
 }
@@ -58,11 +59,17 @@ impl Agent {
             state: host.path(&format!("{name}.state")),
             token_file: host.path(&format!("{name}.token")),
             socket: host.path(&format!("{name}.sock")),
+            device: DEV.to_owned(),
             extra: Vec::new(),
             process: None,
         };
         write_private(&agent.token_file, token)?;
         Ok(agent)
+    }
+
+    /// Protects `device` instead of `eth0`.
+    pub fn set_device(&mut self, device: &str) {
+        device.clone_into(&mut self.device);
     }
 
     /// Adds arguments to `ges run`.
@@ -87,7 +94,7 @@ impl Agent {
         let mut command = self.host.command(built("ges")?);
         command
             .env("GES_SOCKET", &self.socket)
-            .args(["run", "--server", &self.server, "--interface", DEV])
+            .args(["run", "--server", &self.server, "--interface", &self.device])
             .arg("--token-file")
             .arg(&self.token_file)
             .arg("--state")

@@ -29,8 +29,11 @@ pub struct Host {
 }
 
 impl Host {
-    /// The namespace called `name`, made before; logs and files of the machine live in `dir`.
-    pub(crate) fn open(name: &str, v4: Ipv4Addr, v6: Ipv6Addr, dir: &Path) -> Result<Self> {
+    /// The namespace called `name`, made before; logs and files of the machine live below `dir`.
+    ///
+    /// # Errors
+    /// If there is no such namespace.
+    pub fn open(name: &str, v4: Ipv4Addr, v6: Ipv6Addr, dir: &Path) -> Result<Self> {
         let path = format!("/run/netns/{name}");
         let netns = Arc::new(File::open(&path).with_context(|| format!("opening {path}"))?);
         let dir = dir.join(name);

@@ -1,1 +1,128 @@
-fn main() {}
+//! `cargo xtask TASK`: everything a developer or a newcomer types, in one program.
+//!
+//! Each task is a module with one public function. Tasks call cargo and the lab ([`e2e`]); they
+//! depend on no crate of the product, so that they build quickly and also when the product does
+//! not. Tasks that check something return [`Counts`](count::Counts), which `test` adds up.
+
+mod bench;
+mod cargo;
+mod count;
+mod demo;
+mod deps;
+mod e2e_task;
+mod packages;
+mod sim;
+mod source;
+mod test;
+mod tidy;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use count::Counts;
+use e2e::nest;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Tasks of this project", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Two hosts, one group, in five minutes: builds, shows, ends with a line for each claim
+    Demo {
+        /// Leave an interactive shell inside the lab when the story is told
+        #[arg(long)]
+        shell: bool,
+    },
+    /// Everything: format, lints, tests, tidy, deps, simulator, end to end
+    Test,
+    /// What needs no privileges and no other program: `test` without the end-to-end part
+    Ci,
+    /// End-to-end scenarios on the real kernel, all or by name
+    E2e {
+        /// Scenarios to run; all if none is named
+        names: Vec<String>,
+        /// Print the names and what each shows
+        #[arg(long)]
+        list: bool,
+        /// Scenarios at a time
+        #[arg(long, default_value_t = 1)]
+        jobs: usize,
+    },
+    /// Figures: `first-packet` in the lab, `micro` for functions
+    Bench {
+        /// What to measure
+        #[arg(value_enum)]
+        what: bench::What,
+    },
+    /// Sizes, missing docs, unfinished marks, junk, threat rows without test
+    Tidy,
+    /// Which crate may depend on which
+    Deps,
+    /// Simulated worlds; a failing seed prints the line that replays it
+    Sim {
+        /// How many seeds
+        #[arg(long, default_value_t = 500)]
+        seeds: u64,
+    },
+    /// Product between two existing network namespaces joined by va and vb, until SIGTERM
+    #[command(hide = true)]
+    PairUp {
+        /// Namespace with 10.231.0.1 on va
+        ns_a: String,
+        /// Namespace with 10.231.0.2 on vb
+        ns_b: String,
+    },
+    /// First process of the demo's nest
+    #[command(name = "@demo", hide = true)]
+    DemoInside {
+        #[arg(long)]
+        shell: bool,
+    },
+    /// First process of the measurement's nest
+    #[command(name = "@first-packet", hide = true)]
+    FirstPacketInside,
+}
+
+fn main() -> ExitCode {
+    run().unwrap_or_else(|error| {
+        eprintln!("xtask: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run() -> Result<ExitCode> {
+    nest::init()?;
+    // The runner of scenarios starts this very program again, once for each.
+    let mut args = std::env::args().skip(1);
+    if args.next().as_deref() == Some(e2e::runner::INSIDE) {
+        e2e::runner::run_inside(&args.next().unwrap_or_default())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    match Cli::parse().task {
+        Task::Demo { shell } => demo::run(shell),
+        Task::DemoInside { shell } => demo::inside(shell),
+        Task::Test => test::run(test::Extent::Everything),
+        Task::Ci => test::run(test::Extent::Unprivileged),
+        Task::E2e { list: true, .. } => {
+            e2e::runner::list();
+            Ok(ExitCode::SUCCESS)
+        }
+        Task::E2e { names, jobs, .. } => closed(e2e_task::run(&names, jobs)?),
+        Task::Bench { what } => bench::run(what),
+        Task::FirstPacketInside => bench::first_packet(),
+        Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
+        Task::Tidy => closed(tidy::run()?),
+        Task::Deps => closed(deps::run()?),
+        Task::Sim { seeds } => closed(sim::run(seeds)?),
+    }
+}
+
+/// The closing line of a task that counts, and its exit code.
+fn closed(counts: Counts) -> Result<ExitCode> {
+    println!("{counts}");
+    Ok(counts.exit())
+}

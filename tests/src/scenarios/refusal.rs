@@ -174,12 +174,12 @@ fn token_file_missing() -> Result<()> {
 fn unknown_key() -> Result<()> {
     let bench = Bench::new()?;
     let config = bench.lab.a.path("ges.toml");
-    std::fs::write(&config, "intefraces = [\"eth0\"]\n")?;
+    std::fs::write(&config, "interfcae = \"eth0\"\n")?;
     let mut agent = bench.agent(&bench.token()?)?;
     agent.add_args(&["--config", &config.to_string_lossy()]);
     let (code, said) = agent.run_to_end()?;
-    bench.ensure_refused(code, &said, exit::USAGE, "intefraces")?;
-    ensure!(said.contains("interfaces"), "the nearest key is not named: {said}");
+    bench.ensure_refused(code, &said, exit::USAGE, "interfcae")?;
+    ensure!(said.contains("interface"), "the nearest key is not named: {said}");
     let mut admin = bench.server.admin_output(&["group", "delete-everything"])?;
     ensure!(admin.status.code() == Some(exit::USAGE), "mgmt-server: {:?}", admin.status);
     admin = bench.server.admin_output(&["token", "create", "--group", "nobody-made-it"])?;

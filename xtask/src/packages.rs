@@ -1,0 +1,88 @@
+//! Programs the end-to-end scenarios use, and how a Debian or Ubuntu machine gets them.
+
+use anyhow::{Context, Result, ensure};
+use e2e::programs::installed;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// Program, and the package that has it.
+const PROGRAMS: [(&str, &str); 11] = [
+    ("ip", "iproute2"),
+    ("nft", "nftables"),
+    ("iperf3", "iperf3"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("curl", "curl"),
+    ("ping", "iputils-ping"),
+    ("tcpdump", "tcpdump"),
+    ("ethtool", "ethtool"),
+    ("nc", "netcat-openbsd"),
+    ("python3", "python3"),
+];
+
+/// Debian asks this program before it starts a service that was just installed.
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Installs what is missing if we are root on a machine with apt; else says what is missing.
+pub(crate) fn provide() -> Result<()> {
+    let missing: Vec<_> =
+        PROGRAMS.iter().filter(|(program, _)| installed(program).is_none()).collect();
+    if missing.is_empty() {
+        println!("all programs the scenarios use are installed");
+        return Ok(());
+    }
+    let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
+    if !nix::unistd::geteuid().is_root() || installed("apt-get").is_none() {
+        println!(
+            "missing: {}; scenarios that need them are left out and counted as skipped\n\
+             (sudo apt-get install {})",
+            missing.iter().map(|(program, _)| *program).collect::<Vec<_>>().join(", "),
+            packages.join(" ")
+        );
+        return Ok(());
+    }
+    println!("installing {}", packages.join(", "));
+    let _quiet = NoServices::new()?;
+    apt(&["update"])?;
+    let mut args = vec!["install", "-y", "--no-install-recommends"];
+    args.extend(packages);
+    apt(&args)
+}
+
+fn apt(args: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .arg("-qq")
+        .args(args)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .status()
+        .context("starting apt-get")?;
+    ensure!(status.success(), "`apt-get {}` failed", args.join(" "));
+    Ok(())
+}
+
+/// While it lives, installing a package starts no service.
+struct NoServices {
+    ours: bool,
+}
+
+impl NoServices {
+    fn new() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists();
+        if ours {
+            std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").context(POLICY)?;
+            std::fs::set_permissions(POLICY, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(Self { ours })
+    }
+}
+
+impl Drop for NoServices {
+    fn drop(&mut self) {
+        if self.ours
+            && let Err(error) = std::fs::remove_file(POLICY)
+        {
+            eprintln!("xtask: removing {POLICY}: {error}");
+        }
+    }
+}
