@@ -4,7 +4,7 @@ use super::Engine;
 use super::sessions::Session;
 use crate::coalesce::{Coalescer, Gather};
 use crate::id::SessionIndex;
-use crate::io::{DatagramMeta, VNET_LEN};
+use crate::io::DatagramMeta;
 use crate::shim::{Kind, Shim};
 use crate::traffic::Opened;
 use crate::wire::ip::{self, combine_ecn, emit_header};
@@ -79,8 +79,8 @@ impl Engine {
                 rebuild(session, coalescer, buffer, plaintext, &opened, meta, sink)?;
             }
             Kind::Tunnel => {
-                self.coalescer.flush(buffer, sink);
-                unwrap_tunnel(session, &mut buffer[plaintext], meta, sink)?;
+                let coalescer = &mut self.coalescer;
+                unwrap_tunnel(session, coalescer, buffer, plaintext, &opened, meta, sink)?;
             }
         }
         Ok((shim.index, Content::Data(bytes)))
@@ -151,10 +151,15 @@ fn rebuild(
 /// `tunnel`: the inner packet must be between exactly the two hosts of the session.
 fn unwrap_tunnel(
     session: &Session,
-    packet: &mut [u8],
+    coalescer: &mut Coalescer,
+    buffer: &mut [u8],
+    plaintext: Range<usize>,
+    opened: &Opened,
     meta: &DatagramMeta,
     sink: &mut impl FnMut(Gather<'_>),
 ) -> Result<(), DropReason> {
+    let start = plaintext.start;
+    let packet = &mut buffer[plaintext];
     let view = ip::parse(packet).map_err(|_| DropReason::Malformed)?;
     if view.source != session.pair.remote.0 || view.destination != session.pair.local.0 {
         return Err(DropReason::WrongInner);
@@ -163,7 +168,9 @@ fn unwrap_tunnel(
     if tos != view.tos {
         ip::set_tos(packet, tos);
     }
-    let total = view.total_len;
-    sink(Gather { vnet: [0; VNET_LEN], header: &packet[..total], buffer: &[], payload: &[] });
+    // A copy, because the coalescer reads the rest of the buffer at the same time; rare traffic.
+    let header = packet[..view.header_len].to_vec();
+    let l4 = start + view.header_len..start + view.total_len;
+    coalescer.push(buffer, &header, l4, opened.partial_checksum, sink);
     Ok(())
 }

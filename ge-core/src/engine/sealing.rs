@@ -175,11 +175,17 @@ fn seal_tunnel(
     view: &IpView,
     batch: &mut SealedBatch,
 ) -> Result<u64, Unsealed> {
-    complete_checksum(vnet, packet).map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;
+    let packet = &mut packet[..view.total_len];
     if vnet.gso.is_some() {
-        return Err(Unsealed::TooBig(inner_mtu(room)));
+        let limit = room.saturating_sub(view.header_len);
+        return match Segmenter::new(vnet, packet, view, limit) {
+            Ok(segmenter) => seal_tunnel_segments(session, heading, segmenter, view, batch),
+            Err(SegmentError::TooBig) => Err(Unsealed::TooBig(inner_mtu(room))),
+            Err(SegmentError::Malformed(_)) => Err(Unsealed::Dropped(DropReason::Malformed)),
+        };
     }
-    let packet = &packet[..view.total_len];
+    complete_checksum(vnet, packet).map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;
+    let packet = &*packet;
     if packet.len() <= room {
         seal_whole(session, heading, packet, batch)?;
         return Ok(1);
@@ -203,6 +209,28 @@ fn seal_tunnel(
     };
     cut.map_err(|_| Unsealed::Dropped(DropReason::TooBig))?;
     result
+}
+
+/// A super-packet whose header is not plain: every segment with the whole header.
+fn seal_tunnel_segments(
+    session: &mut Session,
+    heading: Heading,
+    mut segmenter: Segmenter<'_>,
+    view: &IpView,
+    batch: &mut SealedBatch,
+) -> Result<u64, Unsealed> {
+    let partial = segmenter.partial_checksum();
+    let mut datagrams = 0;
+    while let Some(next) = segmenter.next_len() {
+        let run = batch.run_for(heading, SHIM_LEN + view.header_len + next + TAG_LEN);
+        let start = run.bytes.len();
+        run.bytes.extend_from_slice(&[0; SHIM_LEN]);
+        segmenter.next_packet(&mut run.bytes);
+        run.bytes.extend_from_slice(&[0; TAG_LEN]);
+        seal_slot(session, Kind::Tunnel, partial, &mut run.bytes, start)?;
+        datagrams += 1;
+    }
+    Ok(datagrams)
 }
 
 /// The inner packet size to report: what `transport` can carry.
