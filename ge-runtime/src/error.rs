@@ -36,6 +36,12 @@ pub enum KernelError {
         "there is no /dev/net/tun; load it with `modprobe tun`, or pass the device into the container"
     )]
     NoTun,
+    /// `/dev/net/tun` is there but not for this user.
+    #[error(
+        "no permission to open /dev/net/tun: run as root, or give it the usual mode with \
+         `chmod 666 /dev/net/tun` (using it needs CAP_NET_ADMIN all the same)"
+    )]
+    TunAccess,
     /// A name that was asked for is not there.
     #[error("there is no interface named {name}; there are: {present}")]
     NoInterface {

@@ -13,12 +13,14 @@ pub(crate) use rule::{Base, Field, Rule, Verdict};
 pub(crate) use uapi::{TABLE_F_OWNER, TABLE_F_PERSIST};
 
 use crate::netlink::{self, Writer};
+use crate::sockopt;
 use netlink_sys::Socket;
 use std::borrow::Cow;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Send and receive space. A reinstall of some interfaces takes 10 KiB, the largest verdict
-/// transaction about 150 KiB, and the kernel takes a transaction only in one piece.
+/// transaction 240 KiB, and the kernel takes a transaction only in one piece.
 const SOCKET_BUFFER: usize = 1 << 20;
 
 /// A transaction that did not happen.
@@ -46,17 +48,9 @@ impl NftSocket {
         let socket = netlink::open(netlink_sys::protocols::NETLINK_NETFILTER)?;
         // The kernel answers before `send` returns; what is not there then will never come.
         socket.set_non_blocking(true)?;
-        // Not permitted without CAP_NET_ADMIN, and then nothing else will be; the transaction says so.
-        let _ = nix::sys::socket::setsockopt(
-            &socket,
-            nix::sys::socket::sockopt::SndBufForce,
-            &SOCKET_BUFFER,
-        );
-        let _ = nix::sys::socket::setsockopt(
-            &socket,
-            nix::sys::socket::sockopt::RcvBufForce,
-            &SOCKET_BUFFER,
-        );
+        // SAFETY: the socket is open, and the borrow ends with this call.
+        let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+        sockopt::set_buffers(&fd, SOCKET_BUFFER)?;
         Ok(Self(socket))
     }
 

@@ -8,7 +8,6 @@ use crate::error::KernelError;
 use crate::sockopt;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockType, send, setsockopt, socket, sockopt::Mark,
-    sockopt::SndBufForce,
 };
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -33,7 +32,7 @@ impl PacketSocket {
             .map_err(|errno| failed(errno.into()))?;
         sockopt::set_int(&fd, libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1).map_err(failed)?;
         setsockopt(&fd, Mark, &mark).map_err(|errno| failed(errno.into()))?;
-        setsockopt(&fd, SndBufForce, &SEND_BUFFER).map_err(|errno| failed(errno.into()))?;
+        sockopt::set_buffers(&fd, SEND_BUFFER).map_err(failed)?;
         bind(&fd, ifindex).map_err(failed)?;
         Ok(Self(fd))
     }

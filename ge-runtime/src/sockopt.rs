@@ -1,5 +1,6 @@
 //! Socket options that `nix` does not know.
 
+use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -9,6 +10,19 @@ use std::os::fd::{AsFd, AsRawFd};
 /// As `setsockopt`.
 pub(crate) fn set_int(fd: &impl AsFd, level: i32, name: i32, value: i32) -> io::Result<()> {
     set(fd, level, name, &value)
+}
+
+/// Sets both buffers, in bytes; past the system's limit where that is allowed. Inside a user
+/// namespace it is not, and the limit (`net.core.rmem_max`, `wmem_max`) is what there is.
+///
+/// # Errors
+/// As `setsockopt`.
+pub(crate) fn set_buffers(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
+    setsockopt(fd, sockopt::SndBufForce, &bytes)
+        .or_else(|_| setsockopt(fd, sockopt::SndBuf, &bytes))?;
+    setsockopt(fd, sockopt::RcvBufForce, &bytes)
+        .or_else(|_| setsockopt(fd, sockopt::RcvBuf, &bytes))?;
+    Ok(())
 }
 
 /// Takes a socket off the receiving side: a filter that keeps nothing of any packet. Sockets that

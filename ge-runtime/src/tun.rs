@@ -134,6 +134,7 @@ fn open_device() -> Result<File, KernelError> {
         .open("/dev/net/tun")
         .map_err(|error| match error.raw_os_error() {
             Some(libc::ENOENT | libc::ENODEV | libc::ENXIO) => KernelError::NoTun,
+            Some(libc::EACCES | libc::EPERM) => KernelError::TunAccess,
             _ => KernelError::io("open /dev/net/tun", error),
         })
 }

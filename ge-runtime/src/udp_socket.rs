@@ -6,7 +6,7 @@
 //! (`IP_PMTUDISC_PROBE`), because it may rest on ICMP that nobody authenticated.
 
 use crate::error::KernelError;
-use crate::sockopt::set_int;
+use crate::sockopt::{set_buffers, set_int};
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun};
@@ -238,8 +238,7 @@ fn open(address: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Mark, &mark)?;
-    setsockopt(&fd, sockopt::RcvBufForce, &SOCKET_BUFFER)?;
-    setsockopt(&fd, sockopt::SndBufForce, &SOCKET_BUFFER)?;
+    set_buffers(&fd, SOCKET_BUFFER)?;
     setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
     if address.is_ipv4() {
         setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;

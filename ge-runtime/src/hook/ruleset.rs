@@ -157,13 +157,13 @@ const fn by_mode(mode: Mode) -> Verdict {
 fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     let chain = format!("in_{}", interface.name);
     batch.add_base_chain(&chain, HookPoint::Ingress, &interface.name, by_mode(config.mode));
-    let own = Rule::default().is(ETHER_SOURCE, &interface.mac);
+    let own = Rule::default().equals(ETHER_SOURCE, &interface.mac);
     batch.add_rule(&chain, "our own source", &own.counted().verdict(Verdict::Drop));
     for version in [V4, V6] {
         jump(batch, &chain, version, version.chain_in);
     }
     for broadcast in &interface.broadcasts {
-        let rule = ip(V4).is(V4.target, &broadcast.octets());
+        let rule = ip(V4).equals(V4.target, &broadcast.octets());
         let rule = group(rule).verdict(by_mode(config.mode));
         batch.add_rule(&chain, "directed broadcast", &rule);
     }
@@ -173,7 +173,7 @@ fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) 
         batch.add_rule(&chain, "unicast to a group", &rule);
     }
     for version in [V4, V6] {
-        let rule = ip(version).is_not(ETHER_TARGET, &interface.mac);
+        let rule = ip(version).differs(ETHER_TARGET, &interface.mac);
         batch.add_rule(&chain, "for another machine", &rule.verdict(by_mode(config.mode)));
     }
     forward(batch, &chain, config, interface);
@@ -184,7 +184,7 @@ fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     batch.add_base_chain(&chain, HookPoint::Egress, &interface.name, by_mode(config.mode));
     let ours = Rule::default().meta_is(libc::NFT_META_MARK, &config.mark.to_ne_bytes());
     batch.add_rule(&chain, "our mark", &ours.verdict(Verdict::Accept));
-    let foreign = Rule::default().is_not(ETHER_SOURCE, &interface.mac);
+    let foreign = Rule::default().differs(ETHER_SOURCE, &interface.mac);
     batch.add_rule(&chain, "of another machine", &foreign.verdict(by_mode(config.mode)));
     for version in [V4, V6] {
         jump(batch, &chain, version, version.chain_out);
@@ -200,7 +200,7 @@ fn forward(batch: &mut Batch, chain: &str, config: &HookConfig, interface: &Hook
     }
     if config.mode == Mode::Closed {
         for (ether_type, what) in LINK_CONTROL {
-            let rule = Rule::default().is(ETHER_TYPE, &ether_type.to_be_bytes());
+            let rule = Rule::default().equals(ETHER_TYPE, &ether_type.to_be_bytes());
             batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
         }
         let last = (ETHER_TYPE_MIN - 1).to_be_bytes();
@@ -214,7 +214,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
     let chain = if way == Way::In { version.chain_in } else { version.chain_out };
     batch.add_chain(chain);
     if way == Way::In {
-        let rule = protocol(UDP).is(PORT_TARGET, &config.data_port.to_be_bytes());
+        let rule = protocol(UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
         batch.add_rule(chain, "sealed data", &rule.verdict(Verdict::Accept));
     }
     link_control(batch, chain, version);
@@ -257,7 +257,7 @@ fn link_control(batch: &mut Batch, chain: &str, version: Version) {
         accept("DHCPv6", ports(546, 547));
         // MLD 130-132, router and neighbour discovery 133-136, redirect 137; MLDv2 report 143.
         accept("MLD and neighbour discovery", protocol(ICMPV6).between(ICMP_TYPE, &[130], &[137]));
-        accept("MLDv2", protocol(ICMPV6).is(ICMP_TYPE, &[143]));
+        accept("MLDv2", protocol(ICMPV6).equals(ICMP_TYPE, &[143]));
     }
 }
 
@@ -274,9 +274,9 @@ fn multicast(batch: &mut Batch, chain: &str, mode: Mode, version: Version, way: 
     };
     if version.ether_type == V4.ether_type {
         accept(Rule::default().between(version.target, &[224, 0, 0, 0], &[239, 255, 255, 255]));
-        accept(Rule::default().is(version.target, &[255; 4]));
+        accept(Rule::default().equals(version.target, &[255; 4]));
     } else {
-        accept(Rule::default().is(leading(version.target, 1), &[0xff]));
+        accept(Rule::default().equals(leading(version.target, 1), &[0xff]));
     }
 }
 
@@ -298,7 +298,7 @@ fn jump(batch: &mut Batch, chain: &str, version: Version, target: &'static str) 
 }
 
 fn ip(version: Version) -> Rule {
-    Rule::default().is(ETHER_TYPE, &version.ether_type)
+    Rule::default().equals(ETHER_TYPE, &version.ether_type)
 }
 
 fn group(rule: Rule) -> Rule {

@@ -54,12 +54,12 @@ impl Rule {
     }
 
     /// Matches if the field has this value.
-    pub(crate) fn is(self, field: Field, value: &[u8]) -> Self {
+    pub(crate) fn equals(self, field: Field, value: &[u8]) -> Self {
         self.load(field, 0).compare(libc::NFT_CMP_EQ, value)
     }
 
     /// Matches if the field has another value.
-    pub(crate) fn is_not(self, field: Field, value: &[u8]) -> Self {
+    pub(crate) fn differs(self, field: Field, value: &[u8]) -> Self {
         self.load(field, 0).compare(libc::NFT_CMP_NEQ, value)
     }
 

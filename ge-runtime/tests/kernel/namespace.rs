@@ -1,0 +1,111 @@
+//! Two hosts: each a thread that lives in its own network namespace.
+
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A thread in a network namespace of its own. The namespace ends with the thread, or with the
+/// last socket opened in it.
+pub(crate) struct Namespace {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    thread_id: i32,
+}
+
+impl Namespace {
+    pub(crate) fn new() -> Self {
+        let (jobs, inbox) = channel::<Job>();
+        let (ready, started) = channel();
+        let thread = std::thread::spawn(move || {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect(
+                "these tests make network namespaces: run them as root, or under `unshare -rn`",
+            );
+            ready.send(nix::unistd::gettid().as_raw()).unwrap();
+            inbox.iter().for_each(|job| job());
+        });
+        let thread_id = started.recv().expect("the namespace did not start");
+        let namespace = Self { jobs: Some(jobs), thread: Some(thread), thread_id };
+        namespace.sh("ip link set lo up");
+        namespace
+    }
+
+    /// Runs a function inside; what it opens belongs to the namespace.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        function: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        let (answer, result) = channel();
+        let job = Box::new(move || drop(answer.send(function())));
+        self.jobs.as_ref().unwrap().send(job).expect("the namespace has ended");
+        result.recv().expect("a step inside the namespace failed, see above")
+    }
+
+    /// Runs a shell command inside, which must succeed; what it printed.
+    pub(crate) fn sh(&self, command: &str) -> String {
+        let (ok, output) = self.try_sh(command);
+        assert!(ok, "{command}: {output}");
+        output
+    }
+
+    /// Runs a shell command inside; whether it succeeded, and what it printed.
+    pub(crate) fn try_sh(&self, command: &str) -> (bool, String) {
+        let command = command.to_owned();
+        self.run(move || {
+            let output = Command::new("sh").args(["-c", &command]).output().unwrap();
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.success(), String::from_utf8_lossy(&text).into_owned())
+        })
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        drop(self.jobs.take());
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+/// Two hosts with a wire between their interfaces `eth0`.
+///
+/// ```text
+/// a  10.9.0.1/24  fd09::1/64  02:00:00:00:00:0a
+/// b  10.9.0.2/24  fd09::2/64  02:00:00:00:00:0b
+/// ```
+pub(crate) struct Pair {
+    pub(crate) a: Namespace,
+    pub(crate) b: Namespace,
+}
+
+pub(crate) const MAC_A: [u8; 6] = [2, 0, 0, 0, 0, 0x0a];
+pub(crate) const MAC_B: [u8; 6] = [2, 0, 0, 0, 0, 0x0b];
+
+impl Pair {
+    pub(crate) fn new() -> Self {
+        let (a, b) = (Namespace::new(), Namespace::new());
+        a.sh(&format!("ip link add eth0 type veth peer name eth0 netns {}", b.thread_id));
+        for (host, number, mac) in [(&a, 1, "0a"), (&b, 2, "0b")] {
+            host.sh(&format!(
+                "ip link set eth0 address 02:00:00:00:00:{mac} && \
+                 ip addr add 10.9.0.{number}/24 brd + dev eth0 && \
+                 ip addr add fd09::{number}/64 dev eth0 nodad && \
+                 ip link set eth0 addrgenmode none && ip link set eth0 up && \
+                 ip addr add fe80::{number}/64 dev eth0 nodad"
+            ));
+        }
+        Self { a, b }
+    }
+}
+
+/// Pings twice; whether both were answered.
+pub(crate) fn pings(from: &Namespace, to: &str) -> bool {
+    from.try_sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {to}")).0
+}
+
+/// Pings that nobody should answer; whether nobody did.
+pub(crate) fn silent(from: &Namespace, to: &str) -> bool {
+    let (_, output) = from.try_sh(&format!("ping -n -q -c 2 -i 0.1 -W 1 {to}"));
+    assert!(output.contains("2 packets transmitted"), "ping did not send: {output}");
+    output.contains(" 0 received")
+}

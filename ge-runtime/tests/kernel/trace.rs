@@ -1,0 +1,51 @@
+//! What the hook leaves behind: nothing.
+
+use crate::agent::{Agent, Policy};
+use crate::namespace::{Namespace, Pair};
+use ge_core::Mode;
+use ge_runtime::hook::Hook;
+
+fn machine(host: &Namespace) -> String {
+    host.sh("nft list ruleset; ip -d addr; ip rule; ip -6 rule; \
+         ip route show table all; ip -6 route show table all; tc qdisc show dev eth0")
+}
+
+#[test]
+fn installed_and_removed_leaves_the_machine_byte_identical() {
+    for mode in [Mode::Open, Mode::Closed] {
+        let pair = Pair::new();
+        let before = machine(&pair.a);
+        let agent = Agent::start(&pair.a, mode, Policy::Pass);
+        assert!(pair.a.run(|| Hook::installed().unwrap()));
+        let routes = "ip route; ip -6 route | grep -v ges0; ip rule; ip addr show dev eth0";
+        let with = pair.a.sh(routes);
+        agent.stop();
+        assert_eq!(pair.a.sh(routes), with, "routes and addresses while hooked, {mode:?}");
+        assert!(!pair.a.run(|| Hook::installed().unwrap()));
+        assert_eq!(machine(&pair.a), before, "{mode:?}");
+    }
+}
+
+#[test]
+fn the_table_reads_as_documented() {
+    let pair = Pair::new();
+    let agent = Agent::start(&pair.a, Mode::Closed, Policy::Pass);
+    let rules = pair.a.sh("nft list ruleset");
+    for part in [
+        "table netdev gsagent",
+        "type ipv4_addr . ipv4_addr",
+        "type ipv6_addr . ipv6_addr",
+        "type ipv4_addr . inet_service . inet_service",
+        "type filter hook ingress device \"eth0\" priority",
+        "type filter hook egress device \"eth0\" priority",
+        "policy drop",
+        "fwd to \"ges0\"",
+        "meta mark 0x00005865 accept",
+        "@nh,96,32 . @nh,128,32 @clear4 accept",
+        "@nh,128,32 . @nh,96,32 @clear4 accept",
+        "udp dport 5865 accept",
+    ] {
+        assert!(rules.contains(part), "no {part:?} in\n{rules}");
+    }
+    agent.stop();
+}
