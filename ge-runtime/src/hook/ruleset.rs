@@ -231,7 +231,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
         // A machine we talk to in clear may get an agent: its requests must reach ours, not the
         // kernel, which would echo them.
         let icmp = if version.ether_type == V4.ether_type { ICMP } else { ICMPV6 };
-        let rule = protocol(icmp).is(ECHO_PAYLOAD, &MAGIC);
+        let rule = protocol(icmp).equals(ECHO_PAYLOAD, &MAGIC);
         batch.add_rule(chain, "negotiation", &rule.verdict(Verdict::Return));
     }
     let pair = match way {

@@ -10,9 +10,7 @@ use crate::packet_socket::PacketSocket;
 use crate::tun::Tun;
 use crate::udp_socket::UdpSocket;
 use ge_core::flow::Direction;
-use ge_core::io::{
-    DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN,
-};
+use ge_core::io::{DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN};
 use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::{Interface, Mode};
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! A domain with one group, its keys made on the spot.
 
-use ge_core::crypto::{sha256, sign, x25519};
 use ge_core::cert::{CertRole, Certificate, commit};
+use ge_core::crypto::{sha256, sign, x25519};
 use ge_core::id::Serial;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Secret32};
 use ge_core::{DomainId, Epoch, GeId, GroupId, Mode, Role, UnixTime};

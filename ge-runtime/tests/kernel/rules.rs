@@ -46,6 +46,22 @@ fn verdicts_are_applied_by_the_kernel() {
 }
 
 #[test]
+fn negotiation_reaches_the_agent_past_a_verdict() {
+    let pair = Pair::new();
+    let agent = Agent::start(&pair.a, Mode::Open, Policy::Drop);
+    for ((hosts, _), local) in pairs().into_iter().zip(["10.9.0.1", "fd09::1"]) {
+        let bypass = KernelVerdict::Bypass { pair: hosts, lifetime: HOUR };
+        agent.hook.apply(&[bypass]).unwrap();
+        assert!(pings(&pair.b, local), "an ordinary echo is answered by the kernel");
+        assert_eq!(agent.seen().len(), 0, "{local}");
+        // "GE", what a negotiation message begins with.
+        pair.b.try_sh(&format!("ping -n -q -c 1 -W 1 -s 8 -p 4745 {local}"));
+        assert_eq!(agent.seen().len(), 1, "{local}");
+    }
+    agent.stop();
+}
+
+#[test]
 fn verdicts_of_many_pairs_are_one_call() {
     let pair = Pair::new();
     let agent = Agent::start(&pair.a, Mode::Open, Policy::Pass);
