@@ -1,0 +1,71 @@
+//! Sealing of the cached membership.
+//!
+//! ```text
+//! | "gesms/1\n" 8 | nonce 24 | XChaCha20-Poly1305(key, nonce, ad = first 8) |
+//! key = HKDF-SHA256(salt = "ges membership cache/1", ikm = Ed25519 seed | X25519 private key)
+//! ```
+//!
+//! The seal makes a copied file useless without the machine's identity and finds every damage.
+//! The nonce is random and 192 bits long, so files may be written for ever under one key.
+
+use crate::entropy::{self, EntropyError};
+use chacha20poly1305::aead::{Aead as _, Payload};
+use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
+use ge_core::membership::Identity;
+use hkdf::Hkdf;
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+const MAGIC: &[u8; 8] = b"gesms/1\n";
+const SALT: &[u8] = b"ges membership cache/1";
+
+/// Seals `text` for this identity.
+pub(super) fn seal(identity: &Identity, text: &[u8]) -> Result<Vec<u8>, EntropyError> {
+    let mut nonce = [0; 24];
+    entropy::fill(&mut nonce)?;
+    let sealed = cipher(identity)
+        .encrypt(&nonce.into(), Payload { msg: text, aad: MAGIC })
+        .expect("invariant: a membership is far below the 256 GiB limit");
+    Ok([&MAGIC[..], &nonce, &sealed].concat())
+}
+
+/// Opens what [`seal`] made; `None` if it is damaged or of another identity.
+pub(super) fn open(identity: &Identity, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<24>()?;
+    let payload = Payload { msg: sealed, aad: MAGIC };
+    cipher(identity).decrypt(&(*nonce).into(), payload).ok().map(Zeroizing::new)
+}
+
+fn cipher(identity: &Identity) -> XChaCha20Poly1305 {
+    let mut secret = Zeroizing::new([0; 64]);
+    secret[..32].copy_from_slice(&identity.identity.0);
+    secret[32..].copy_from_slice(&identity.noise_static.0);
+    let mut key = Zeroizing::new([0; 32]);
+    Hkdf::<Sha256>::new(Some(SALT), &secret[..])
+        .expand(b"key", &mut key[..])
+        .expect("invariant: 32 bytes are within HKDF's output limit");
+    XChaCha20Poly1305::new(&(*key).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ge_core::membership::Secret32;
+
+    fn identity(byte: u8) -> Identity {
+        Identity { identity: Secret32([byte; 32]), noise_static: Secret32([9; 32]) }
+    }
+
+    #[test]
+    fn only_the_same_identity_opens_and_every_damage_is_found() {
+        let sealed = seal(&identity(1), b"text").unwrap();
+        assert_eq!(open(&identity(1), &sealed).unwrap().as_slice(), b"text");
+        assert!(open(&identity(2), &sealed).is_none());
+        for place in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[place] ^= 0x80;
+            assert!(open(&identity(1), &changed).is_none(), "byte {place}");
+            assert!(open(&identity(1), &sealed[..place]).is_none(), "cut at {place}");
+        }
+    }
+}
