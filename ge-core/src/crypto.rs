@@ -11,6 +11,9 @@ pub(crate) mod seal;
 pub mod sign;
 pub mod x25519;
 
+#[cfg(test)]
+mod vectors;
+
 /// The only source of randomness of the engine: seeded by the caller, so that two runs with the
 /// same seed are the same run.
 pub type Rng = rand_chacha::ChaCha20Rng;

@@ -58,7 +58,7 @@ impl AeadKind {
         }
     }
 
-    fn algorithm(self) -> &'static aead::Algorithm {
+    pub(crate) fn algorithm(self) -> &'static aead::Algorithm {
         match self {
             Self::Aes256Gcm => &AES_256_GCM,
             Self::ChaCha20Poly1305 => &CHACHA20_POLY1305,
@@ -316,3 +316,6 @@ const fn infer_counter(expected: u64, low: u32) -> u64 {
         guess
     }
 }
+
+#[cfg(test)]
+mod tests;
