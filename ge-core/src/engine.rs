@@ -36,7 +36,7 @@ use crate::limits::PIT_ROWS_HOST;
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::timer::TimerTable;
-use crate::{DropReason, Mode, NegotiationId, Now, Role};
+use crate::{DropReason, Mode, NegotiationId, Role};
 use answer::Answers;
 use core::net::IpAddr;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -48,6 +48,7 @@ use sticky::Sticky;
 /// One agent, without its hands and eyes. See the crate documentation for how to drive it.
 pub struct Engine {
     identity: Identity,
+    mode: Mode,
     membership: Option<Membership>,
     keyring: Option<Keyring>,
     interfaces: Vec<InterfaceInfo>,
@@ -75,6 +76,7 @@ impl Engine {
         let hash_key = [rng.next_u64(), rng.next_u64(), rng.next_u64(), rng.next_u64()];
         Self {
             identity,
+            mode: Mode::Closed,
             membership: None,
             keyring: None,
             interfaces: Vec::new(),
@@ -113,8 +115,8 @@ impl Engine {
 
     /// The mode in force: closed until keys are installed.
     #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.membership.as_ref().map_or(Mode::Closed, |m| m.mode)
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// Host, or router with its prefixes.
@@ -156,10 +158,12 @@ impl Engine {
         }
     }
 
-    /// Sends nothing, keeps nothing open: used when the agent's membership has ended.
-    pub fn expel(&mut self, now: Now) {
+    /// This agent is no longer a member: keys and sessions go. The mode stays: an open host goes
+    /// on as an ordinary machine, a closed one refuses everybody.
+    pub fn expel(&mut self) {
         self.membership = None;
         self.keyring = None;
-        self.drop_all_sessions("membership ended", now);
+        self.sticky = Sticky::default();
+        self.drop_all_sessions("membership ended");
     }
 }

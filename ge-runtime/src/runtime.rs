@@ -8,21 +8,93 @@
 //! membership (cached or fetched), then devices, and the hook as the very last thing, so that a
 //! start that fails has touched nothing.
 
+mod connector;
+mod control_plane;
 mod devices;
+mod enrolment;
 mod event_loop;
 mod probes;
 
-use crate::command::CommandReceiver;
+use crate::command::{self, CommandReceiver};
 use crate::entropy;
 use crate::error::KernelError;
+use crate::frontend::Frontend;
 use crate::metrics::Metrics;
-use crate::options::RunError;
+use crate::options::{RunError, RunOptions};
 use crate::report::SharedFacts;
-use devices::Devices;
+use connector::HookConnector;
+use devices::{Devices, SharedHook};
+use enrolment::{Enrolled, enrolled};
 use event_loop::{Ended, EventLoop};
 use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Membership};
+use std::future::Future;
 use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Runs a host agent until `shutdown` completes or somebody asks it to stop on its control
+/// socket.
+///
+/// # Errors
+/// One sentence about what is missing; nothing is left half set up.
+pub fn run(
+    options: RunOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let tokio = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::system("start the control plane", error))?;
+    let _context = tokio.enter();
+    let frontend = Frontend::bind(&options)?;
+    let connector = HookConnector::default();
+    let Enrolled { client, membership } = tokio.block_on(enrolled(&options, &connector))?;
+
+    let facts = SharedFacts::new(SystemTime::now(), options.server.clone());
+    let metrics = Arc::new(Metrics::new());
+    let (engine, commands) =
+        command::channel().map_err(|error| RunError::system("make the command queue", error))?;
+    let path = DataPath::open(
+        client.identity().clone(),
+        membership,
+        &options.interfaces,
+        commands,
+        Arc::clone(&metrics),
+        facts.clone(),
+    )?;
+    connector.use_hook(path.shared_hook());
+
+    let (ended, engine_ended) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::Builder::new()
+        .name("engine".into())
+        .spawn(move || {
+            let result = path.run();
+            drop(ended); // completes the other end, whatever happened
+            result
+        })
+        .map_err(|error| RunError::system("start the engine thread", error))?;
+    let engine_ended = async {
+        // An error says that the sender is gone, which is the message.
+        let _ = engine_ended.await;
+    };
+    let served = tokio.block_on(control_plane::serve(
+        frontend,
+        client,
+        engine.clone(),
+        facts,
+        metrics,
+        shutdown,
+        engine_ended,
+    ));
+    if served.is_err() {
+        let _ = engine.send(command::Command::Stop); // it may have ended already
+    }
+    let ran = thread.join().unwrap_or_else(|_| {
+        Err(RunError::system("run the engine", std::io::Error::other("it panicked; see the log")))
+    });
+    served.and(ran)
+}
 
 /// The data path of one agent, ready to run on a thread of its own.
 pub struct DataPath {
@@ -52,6 +124,10 @@ impl DataPath {
         })?;
         let devices = Devices::open(interfaces, mode).map_err(kernel_error)?;
         Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
+    }
+
+    fn shared_hook(&self) -> SharedHook {
+        self.event_loop.shared_hook()
     }
 
     /// Works until [`Command::Stop`](crate::command::Command::Stop).

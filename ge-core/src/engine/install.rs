@@ -19,6 +19,7 @@ impl Engine {
         }
         let keyring = Keyring::new(&self.identity, &membership)?;
         self.keyring = Some(keyring);
+        self.mode = membership.mode;
         self.membership = Some(membership);
         self.reconsider_plain_rows();
         self.check_all_sessions(now);

@@ -156,6 +156,9 @@ impl Engine {
 
     /// Asking every host of the Internet would be slow and rude: the policy names whom to ask.
     pub(super) fn in_scope(&self, remote: IpAddr) -> bool {
+        if self.keyring.is_none() {
+            return false; // nothing to ask with
+        }
         let policy = self.membership.as_ref().is_some_and(|membership| {
             membership.search_scope.iter().any(|prefix| prefix.contains(remote))
         });

@@ -411,7 +411,7 @@ impl Engine {
         }
     }
 
-    pub(super) fn drop_all_sessions(&mut self, reason: &'static str, _now: Now) {
+    pub(super) fn drop_all_sessions(&mut self, reason: &'static str) {
         let pairs: Vec<HostPair> = self.pit.iter().map(|(FlowKey { pair, .. }, _)| *pair).collect();
         for pair in pairs {
             let protected = self.pit.get(pair).and_then(Row::protected).is_some();

@@ -88,6 +88,10 @@ impl EventLoop {
         }
     }
 
+    pub(super) fn shared_hook(&self) -> super::devices::SharedHook {
+        self.devices.shared_hook()
+    }
+
     /// Runs until it is asked to stop.
     pub(super) fn run(mut self) -> Ended {
         self.refresh_interfaces();
@@ -178,7 +182,7 @@ impl EventLoop {
                 Command::Install(membership) => self.install(*membership, now),
                 Command::Expel => {
                     warn!("this host is no longer a member; nothing is protected any more");
-                    self.engine.expel(now);
+                    self.engine.expel();
                 }
                 Command::Stop => return true,
             }

@@ -1,0 +1,127 @@
+//! How an agent comes by its membership when it starts: from its cache if it can (the server may
+//! be away), from the server it enrolled with otherwise, with a token the first time.
+
+use super::connector::HookConnector;
+use crate::key_client::{
+    KeyClient, KeyClientError, KeyUpdate, Machine, Resumed, SyncState, has_aes,
+};
+use crate::options::{RunError, RunOptions};
+use crate::state_dir::{StateDir, StateError};
+use ge_core::membership::Membership;
+use mgmt_api::{Kind, ServerAddress, Token};
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+/// An enrolled host without a cache waits so long for the server at start.
+const FIRST_CONTACT: Duration = Duration::from_secs(15);
+
+/// What a start needs of the server's side.
+pub(super) struct Enrolled {
+    pub(super) client: KeyClient,
+    pub(super) membership: Membership,
+}
+
+/// Finds the membership.
+pub(super) async fn enrolled(
+    options: &RunOptions,
+    connector: &HookConnector,
+) -> Result<Enrolled, RunError> {
+    let state = StateDir::open(&options.state).map_err(state_error)?;
+    let connector = Arc::new(connector.clone());
+    match KeyClient::resume(state, has_aes(), connector.clone()).map_err(client_error)? {
+        Resumed::Enrolled(client, Some(membership)) => Ok(Enrolled { client, membership }),
+        Resumed::Enrolled(client, None) => fetch(client, options, connector).await,
+        Resumed::NotEnrolled(state) => enrol(state, options, connector).await,
+    }
+}
+
+async fn enrol(
+    state: StateDir,
+    options: &RunOptions,
+    connector: Arc<HookConnector>,
+) -> Result<Enrolled, RunError> {
+    let token = read_token(options)?;
+    let server = options.server.as_deref().map(parse_server).transpose()?;
+    let machine = Machine::here(Kind::Host, Vec::new());
+    let (client, membership) =
+        KeyClient::enrol(state, &token, server.as_ref(), &machine, connector)
+            .await
+            .map_err(client_error)?;
+    Ok(Enrolled { client, membership })
+}
+
+fn read_token(options: &RunOptions) -> Result<Token, RunError> {
+    let Some(path) = &options.token_file else {
+        return Err(RunError::NotEnrolled(
+            "this host is not enrolled yet; get a token with `mgmt-server token create` and give \
+             it with --token-file FILE"
+                .into(),
+        ));
+    };
+    let text = fs::read_to_string(path).map_err(|error| {
+        RunError::BadOption(format!("the token file {} cannot be read: {error}", path.display()))
+    })?;
+    text.trim().parse().map_err(|error| RunError::BadOption(format!("{}: {error}", path.display())))
+}
+
+fn parse_server(url: &str) -> Result<ServerAddress, RunError> {
+    let address = url.strip_prefix("https://").unwrap_or(url).trim_end_matches('/');
+    address.parse().map_err(|error| {
+        RunError::BadOption(format!("--server {url}: {error}; write https://HOST:PORT"))
+    })
+}
+
+/// The cache is gone but the host is enrolled: the server's first word is waited for.
+async fn fetch(
+    client: KeyClient,
+    options: &RunOptions,
+    connector: Arc<HookConnector>,
+) -> Result<Enrolled, RunError> {
+    let server = client.sync_state().server;
+    let (updates, mut news) = mpsc::channel(1);
+    let (state, _) = watch::channel(SyncState::default());
+    let following = client.follow(updates, state);
+    let first = async {
+        tokio::pin!(following);
+        tokio::select! {
+            ended = &mut following => Err(ended.err().map_or_else(
+                || RunError::NotEnrolled("the server ended the connection".into()),
+                client_error,
+            )),
+            update = news.recv() => Ok(update),
+        }
+    };
+    let update = timeout(FIRST_CONTACT, first)
+        .await
+        .map_err(|_| RunError::ServerUnreachable { server, cause: "no answer in time".into() })??;
+    let Some(KeyUpdate::Membership(membership)) = update else {
+        return Err(RunError::NotEnrolled("this host was removed by an administrator".into()));
+    };
+    // Following moved the client; what it kept on disk makes the next one.
+    let state = StateDir::open(&options.state).map_err(state_error)?;
+    match KeyClient::resume(state, has_aes(), connector).map_err(client_error)? {
+        Resumed::Enrolled(client, _) => {
+            Ok(Enrolled { client, membership: Membership::clone(&membership) })
+        }
+        Resumed::NotEnrolled(_) => {
+            Err(RunError::NotEnrolled("the state directory changed while starting".into()))
+        }
+    }
+}
+
+fn state_error(error: StateError) -> RunError {
+    RunError::BadOption(error.to_string())
+}
+
+fn client_error(error: KeyClientError) -> RunError {
+    match error {
+        KeyClientError::Unreachable { server, cause } => {
+            RunError::ServerUnreachable { server: format!("https://{server}"), cause }
+        }
+        KeyClientError::State(error) => state_error(error),
+        other => RunError::NotEnrolled(other.to_string()),
+    }
+}
