@@ -33,6 +33,8 @@ pub(crate) struct Common {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Run the agent in the foreground.
+    Run(Box<AgentOptions>),
     /// Show this host's agent: server, mode, groups, flows, and problems if there are any.
     Status(StatusOptions),
     /// List flows and their verdicts.
@@ -64,7 +66,7 @@ impl Command {
             | Self::Ping(PingOptions { json, .. })
             | Self::Down(DownOptions { json, .. })
             | Self::Config { command: ConfigCommand::Test { json, .. } } => *json,
-            Self::Metrics | Self::Completion { .. } => false,
+            Self::Run(_) | Self::Metrics | Self::Completion { .. } => false,
         }
     }
 }

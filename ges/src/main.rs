@@ -5,12 +5,14 @@
 //! of the table in `--help`. Standard output carries only what was asked for.
 
 mod agent;
+mod capabilities;
 mod cli;
 mod config;
 mod down;
 mod failure;
 mod ping;
 mod render;
+mod run;
 
 #[cfg(test)]
 mod golden;
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
 fn dispatch(cli: Cli) -> Result<Exit, Failure> {
     let settings = || Settings::load(&cli.common, None);
     match cli.command {
+        Command::Run(options) => run::run(Settings::load(&cli.common, Some(&options))?),
         Command::Status(options) => agent::status(&settings()?, &options),
         Command::Flows(options) => agent::flows(&settings()?, &options),
         Command::Ping(options) => ping::run(&settings()?, &options),

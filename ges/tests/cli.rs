@@ -99,6 +99,26 @@ fn status_flows_and_metrics_of_a_running_agent() {
 }
 
 #[test]
+fn running_without_permission_is_9_and_touches_nothing() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("needs root to become another user: not run");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    open_to_all(directory.path());
+    let program = directory.path().join("ges");
+    fs::copy(env!("CARGO_BIN_EXE_ges"), &program).unwrap();
+    let mut command = Command::new(&program);
+    command.args(["run", "--state"]).arg(directory.path().join("state"));
+    command.arg("--socket").arg(directory.path().join("ges.sock"));
+    let output = command.uid(NOBODY).gid(NOBODY).output().unwrap();
+    assert_eq!(code(&output), 9);
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("CAP_NET_ADMIN") && text.contains("run: sudo ges run"), "{text}");
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn not_enrolled_is_4() {
     let agent = Agent::start_with(None, "clear");
     assert_eq!(code(&ask(&agent, &["status"])), 4);
