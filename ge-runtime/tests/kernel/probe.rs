@@ -34,13 +34,15 @@ impl Sniffer {
         frames
     }
 
-    /// Of them, those that carry IP and are no neighbour discovery.
-    pub(crate) fn ip_from(&self, mac: [u8; 6]) -> usize {
+    /// Of them, those that carry IP to one machine and are no neighbour discovery.
+    pub(crate) fn unicast_ip_from(&self, mac: [u8; 6]) -> usize {
+        let unicast = |frame: &[u8]| frame[0] & 1 == 0;
         let v4 = |frame: &[u8]| frame[12..14] == [8, 0];
         let v6 = |frame: &[u8]| {
             frame[12..14] == [0x86, 0xdd] && !(frame[20] == 58 && (130..=143).contains(&frame[54]))
         };
-        self.frames_from(mac).iter().filter(|frame| v4(frame) || v6(frame)).count()
+        let frames = self.frames_from(mac);
+        frames.iter().filter(|frame| unicast(frame) && (v4(frame) || v6(frame))).count()
     }
 }
 
