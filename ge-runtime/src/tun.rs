@@ -24,7 +24,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -195,7 +195,26 @@ fn configure(ifindex: u32) -> io::Result<()> {
         result => result?,
     }
     add_address(&socket, ifindex)?;
-    set_link(&socket, ifindex, libc::IFF_UP.cast_unsigned(), |_| ())
+    set_link(&socket, ifindex, libc::IFF_UP.cast_unsigned(), |_| ())?;
+    match delete_multicast_route(&socket, ifindex) {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::ESRCH)) => {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// `RTM_DELROUTE`: `struct rtmsg` and attributes. The kernel gives every device that is up a route
+/// for all IPv6 multicast; where the real interface was down for a moment, ours would come first.
+fn delete_multicast_route(socket: &Socket, ifindex: u32) -> io::Result<()> {
+    let mut header = [0; 12];
+    header[0] = family(libc::AF_INET6).to_le_bytes()[0];
+    header[1] = 8;
+    header[4] = libc::RT_TABLE_LOCAL;
+    send(socket, libc::RTM_DELROUTE, 0, &header, |body| {
+        body.attr(libc::RTA_DST, &Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).octets());
+        body.attr_ne32(libc::RTA_OIF, ifindex);
+    })
 }
 
 /// `RTM_SETLINK`: `struct ifinfomsg` and attributes. `flags` are switched on.
