@@ -21,6 +21,7 @@
 
 mod initiator;
 mod noise;
+mod offer;
 mod path;
 mod peer;
 mod received;
@@ -96,3 +97,12 @@ pub struct Agreement {
     /// Names this exchange; equal at both ends, different for any two exchanges.
     pub handshake_hash: [u8; 32],
 }
+
+#[cfg(test)]
+mod impostor;
+
+/// A small domain with fixed keys.
+#[cfg(test)]
+#[allow(dead_code, unreachable_pub)]
+#[path = "../tests/protocol/domain.rs"]
+mod domain;

@@ -240,6 +240,15 @@ impl Keyring {
     }
 }
 
+#[cfg(test)]
+impl Keyring {
+    /// A keyring that shows somebody else's certificate: what an impostor would build.
+    pub(crate) fn impersonate(mut self, certificate: &[u8]) -> Self {
+        self.certificate = certificate.to_vec();
+        self
+    }
+}
+
 /// Keys expanded from one domain key TK.
 pub(crate) struct DomainKeys {
     pub(crate) psk0: Secret32,

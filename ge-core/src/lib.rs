@@ -15,6 +15,10 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+// Unit tests share the fixture of the integration tests, which names the crate.
+#[cfg(test)]
+extern crate self as ge_core;
+
 pub mod action;
 pub mod addr;
 pub mod batch;

@@ -1,25 +1,24 @@
 //! The end that starts a negotiation.
 
-use super::noise::{Keys, Noise, Split};
+use super::noise::Noise;
+use super::offer::{Offer, Rgi};
 use super::path::{self, Sids, Use};
-use super::peer::{self, Claim, decide, must_equal};
-use super::transcript::{self, Decision};
-use super::{Agreement, Binding, CreateError, Proposal, Reject, SessionParameters, tags};
+use super::peer::{self, must_equal};
+use super::{
+    Agreement, Binding, CreateError, Proposal, Reject, SessionParameters, tags, transcript,
+};
 use crate::cert::Certificate;
 use crate::crypto::seal::open_once;
 use crate::crypto::{self, Rng, kdf, sign, x25519};
-use crate::id::{Epoch, GroupId, NegotiationId};
-use crate::keyring::{DomainKeys, Keyring};
+use crate::id::NegotiationId;
+use crate::keyring::Keyring;
 use crate::membership::Secret32;
 use crate::mode::Mode;
 use crate::now::UnixTime;
-use crate::traffic::AeadKind;
 use crate::wire::dprp::cdn::{CdnParts, CdnPath};
 use crate::wire::dprp::dde::{DDE_LEN, DdeFacts, Tags};
-use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::nomatch::{self, NoMatchFacts};
-use crate::wire::dprp::rgi::{Record, RgiParts, RgiPath, RgiPayload};
-use crate::wire::dprp::{FLOW_LEN, Header, Kind, MAC_LEN, Standing, TableRow, assemble, emit_flow};
+use crate::wire::dprp::{Header, Kind, MAC_LEN, Standing, assemble, emit_flow};
 
 /// The answer of an agent that shares no group with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,24 +39,6 @@ enum State {
     /// `None`: a refused RGI used the handshake up; the next one builds it again.
     Offered(Option<Box<Noise>>),
     Agreed(Box<Expected>),
-}
-
-/// What was sent in the DDE, and what is needed to build the handshake again.
-struct Offer {
-    id: NegotiationId,
-    proposal: Proposal,
-    parameters: SessionParameters,
-    prologue: Vec<u8>,
-    ephemeral: Secret32,
-    e_i: [u8; 32],
-    domain_epoch: Epoch,
-    groups: Vec<(GroupId, Epoch)>,
-    timestamp: UnixTime,
-    flow: [u8; FLOW_LEN],
-    digest: [u8; 32],
-    tags: Tags,
-    /// Plaintext of the Noise payload.
-    payload: Vec<u8>,
 }
 
 /// What the CDN must say.
@@ -248,186 +229,6 @@ impl Initiator {
     }
 }
 
-impl Offer {
-    /// The handshake after its first message, and that message.
-    fn handshake(&self, keyring: &Keyring, keys: &DomainKeys) -> (Noise, Vec<u8>) {
-        let local_static = keyring.noise_static();
-        let keys = Keys { local_static, prologue: &self.prologue, psk0: &keys.psk0 };
-        let mut noise = Noise::initiator(&keys);
-        noise.set_ephemeral(&self.ephemeral);
-        let message =
-            noise.write(&self.payload).expect("invariant: the first message needs no peer's key");
-        (noise, message)
-    }
-
-    /// That the RGI answers this DDE.
-    fn check(&self, rgi: &Rgi<'_>) -> Result<(), Reject> {
-        if x25519::is_low_order(rgi.parts.ephemeral) {
-            return Err(Reject::Misbehaved("low-order ephemeral key"));
-        }
-        if *rgi.parts.ephemeral == self.e_i {
-            return Err(Reject::Misbehaved("our own ephemeral key"));
-        }
-        must_equal(&rgi.path.digest, &self.digest, "the RGI answers another DDE")?;
-        if rgi.path.pair != self.proposal.pair || rgi.path.ports != self.proposal.ports {
-            return Err(Reject::Misbehaved("the RGI has another flow"));
-        }
-        if rgi.path.initiator_tags != tags::shorten(&self.tags) {
-            return Err(Reject::Misbehaved("the RGI has other tags than the DDE"));
-        }
-        Ok(())
-    }
-
-    /// Which of the offered groups the responder chose.
-    fn chosen_group(
-        &self,
-        keyring: &Keyring,
-        rgi: &Rgi<'_>,
-        unix: UnixTime,
-    ) -> Result<(GroupId, Epoch), Reject> {
-        let chosen = self.groups.iter().find(|(group, epoch)| {
-            keyring.group_epoch(*group, *epoch, unix).is_some_and(|keys| {
-                let tag = tags::rgi_tag(&keys.tag, &self.digest, rgi.parts.ephemeral);
-                kdf::same(&tag, rgi.parts.rtag)
-            })
-        });
-        chosen.copied().ok_or(Reject::NoCommonGroup)
-    }
-
-    /// Proves the responder: key exchange, certificate, path part.
-    fn prove(
-        &self,
-        keyring: &Keyring,
-        rgi: &Rgi<'_>,
-        noise: &mut Noise,
-        group: GroupId,
-        unix: UnixTime,
-    ) -> Result<Peer, Reject> {
-        let message = [rgi.parts.ephemeral.as_slice(), rgi.parts.noise].concat();
-        let payload = noise.read(&message).map_err(|_| Reject::BadSeal("RGI"))?;
-        let payload = RgiPayload::parse(&payload)?;
-        let path_hash = crypto::sha256(&[rgi.parts.path]);
-        must_equal(&payload.path_hash, &path_hash, "the path part is not the one that was sent")?;
-        if payload.standing != rgi.path.standing {
-            return Err(Reject::Misbehaved("the RGI has two standings"));
-        }
-        let claim = self.claim(&payload.certificate, payload.standing);
-        let certificate = peer::verify_peer(keyring, &claim, unix)?;
-        peer::verify_member(keyring, &certificate, noise.remote_static(), group)?;
-        let table = decide(&rgi.records)
-            .ok_or(Reject::Misbehaved("an agent on the path lets nobody through"))?;
-        Ok(Peer { certificate, payload, table })
-    }
-
-    fn claim<'a>(&self, certificate: &'a [u8], standing: Standing) -> Claim<'a> {
-        Claim { certificate, standing, address: self.proposal.pair.remote.0 }
-    }
-
-    fn create_mpit(
-        &self,
-        keyring: &Keyring,
-        keys: &DomainKeys,
-        rgi: &Rgi<'_>,
-        peer: &Peer,
-        noise: &mut Noise,
-        rng: &mut Rng,
-    ) -> Result<Mpit, Reject> {
-        let certificate = keyring.certificate();
-        let cert_r_hash = crypto::sha256(&[&peer.payload.certificate]);
-        let decision = Decision {
-            domain: keyring.domain(),
-            sids: rgi.sids,
-            e_i: &self.e_i,
-            e_r: rgi.parts.ephemeral,
-            flow: &self.flow,
-            timestamp: self.timestamp,
-            records: &rgi.records,
-            table: &peer.table,
-            cert_i_hash: &crypto::sha256(&[certificate]),
-            cert_r_hash: &cert_r_hash,
-        }
-        .emit();
-        let path = MpitPath {
-            e_i: self.e_i,
-            e_r: *rgi.parts.ephemeral,
-            timestamp: self.timestamp,
-            flow: self.flow,
-            responder_certificate_hash: cert_r_hash,
-            certificate: certificate.to_vec(),
-            records: rgi.records.clone(),
-            table: peer.table.clone(),
-            signature: sign::sign(keyring.identity(), &transcript::mpit_text(&decision)),
-        };
-        let path = path::seal(&keys.record, Use::Mpit, rgi.sids, &path.emit(), rng);
-        let hash = crypto::sha256(&[&path]);
-        let payload = MpitPayload { parameters: self.parameters, path_hash: hash };
-        let sealed = noise.write(&payload.emit()).map_err(|_| Reject::BadSeal("RGI"))?;
-        let parts = [sealed.as_slice(), &path];
-        let mut message = assemble(Kind::Mpit, rgi.records.len(), rgi.sids, &parts, MAC_LEN);
-        tags::append_mac1(&mut message, &keys.mac1);
-        Ok(Mpit { message, decision, hash })
-    }
-
-    fn agreement(
-        &self,
-        keyring: &Keyring,
-        (group, epoch): (GroupId, Epoch),
-        peer: &Peer,
-        split: &Split,
-    ) -> Agreement {
-        Agreement {
-            group,
-            epoch,
-            peer: peer.certificate.clone(),
-            peer_mode: peer.payload.standing.mode,
-            peer_parameters: peer.payload.parameters,
-            aead: AeadKind::of(keyring.has_aes(), peer.certificate.aes),
-            send: kdf::session_prk(&split.hash, &split.forward).expand("traffic", &[]),
-            receive: kdf::session_prk(&split.hash, &split.backward).expand("traffic", &[]),
-            handshake_hash: split.hash,
-        }
-    }
-}
-
-/// The responder, proven.
-struct Peer {
-    certificate: Certificate,
-    payload: RgiPayload,
-    table: Vec<TableRow>,
-}
-
-struct Mpit {
-    message: Vec<u8>,
-    decision: Vec<u8>,
-    /// SHA-256 of the path part as sent.
-    hash: [u8; 32],
-}
-
-/// An RGI whose path part and records were opened.
-struct Rgi<'a> {
-    sids: Sids,
-    parts: RgiParts<'a>,
-    path: RgiPath,
-    records: Vec<Record>,
-}
-
-impl<'a> Rgi<'a> {
-    fn open(header: &Header, message: &'a [u8], keys: &DomainKeys) -> Result<Self, Reject> {
-        let parts = RgiParts::parse(header, message)?;
-        let sids = path::sids(header);
-        let open = |part, sealed| {
-            path::open(&keys.record, part, sids, sealed).ok_or(Reject::BadSeal("RGI path part"))
-        };
-        let path = RgiPath::parse(&open(Use::Rgi, parts.path.as_slice())?)?;
-        let records = parts
-            .records
-            .iter()
-            .map(|sealed| Ok(Record::parse(&open(Use::Record, sealed.as_slice())?)?))
-            .collect::<Result<_, Reject>>()?;
-        Ok(Self { sids, parts, path, records })
-    }
-}
-
 fn sids(id: NegotiationId) -> Sids {
     (id, NegotiationId::default())
 }
@@ -447,3 +248,6 @@ fn facts(proposal: &Proposal, timestamp: UnixTime, tags: Tags) -> DdeFacts {
         options: DdeFacts::NO_OPTIONS,
     }
 }
+
+#[cfg(test)]
+mod tests;
