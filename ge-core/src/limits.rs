@@ -26,8 +26,6 @@ pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// The responder of a session leaves rekeying to the initiator for this long.
 pub const REKEY_HANDOVER: Duration = Duration::from_secs(2);
-/// A peer that neither confirmed new keys nor sent anything for this long is taken as gone.
-pub const REKEY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Sessions of one agent: every row may have a current and a next one. Below 2^24 by far, so
 /// that a random index is found at once.
 pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
@@ -69,6 +67,13 @@ pub const PIT_ROWS_ROUTER: usize = 1_048_576;
 pub const PIT_IDLE: Duration = Duration::from_secs(300);
 /// How long a plain destination is not asked again in the foreground.
 pub const NEGATIVE_LIFETIME: Duration = Duration::from_secs(300);
+/// A flow that open mode let go in clear is asked about again in the background after this long,
+/// and after twice as long each time up to [`ASK_AGAIN_LAST`]: its first question may have met a
+/// moment of loss, or an agent that was about to start, and a closed agent at the other end refuses
+/// the flow until it is asked.
+pub const ASK_AGAIN_FIRST: Duration = Duration::from_secs(2);
+/// The same, at most: three small packets a minute for a plain destination in use.
+pub const ASK_AGAIN_LAST: Duration = Duration::from_secs(60);
 /// How long a destination that could not be agreed with is refused at once before it is asked
 /// again: short, so that a peer that comes up is found soon; long enough that a program that
 /// retries in a loop does not flood the network with requests.

@@ -18,6 +18,8 @@ pub enum Timer {
     HoldOver(HostPair),
     /// A row may be idle, or its verdict may have aged out.
     RowAge(HostPair),
+    /// A plaintext flow is to be asked about again in the background.
+    AskAgain(HostPair),
     /// A session must be rekeyed, kept alive, checked for a silent peer, or dropped.
     Session(SessionIndex),
     /// A negotiation as responder, or a stored answer, may be forgotten.
@@ -30,6 +32,7 @@ impl Timer {
             Self::Retransmit(_) => "retransmit",
             Self::HoldOver(_) => "hold-over",
             Self::RowAge(_) => "row-age",
+            Self::AskAgain(_) => "ask-again",
             Self::Session(_) => "session",
             Self::Answer(_) => "answer",
         }

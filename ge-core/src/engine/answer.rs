@@ -161,7 +161,7 @@ impl Engine {
         if !self.answers.seen.insert(&dde.ephemeral, now.mono) {
             return Err(DropReason::Stale);
         }
-        if self.we_go_first(pair, &dde.ephemeral, now) {
+        if self.we_go_first(pair, via, &dde.ephemeral, now) {
             return Ok(());
         }
         if dde.common_groups().is_empty() {
@@ -182,11 +182,20 @@ impl Engine {
     }
 
     /// Glare: both ends asked at once. The smaller ephemeral key goes on as initiator; the other
-    /// answers. An initiator that already has its RGI always goes on.
-    fn we_go_first(&mut self, pair: HostPair, theirs: &[u8; 32], now: Now) -> bool {
+    /// answers. An initiator that already has its RGI always goes on. Between a question in the
+    /// clear carrier and one inside a session the former goes first: whoever asks in the clear may
+    /// have lost the session, and would never hear the other.
+    fn we_go_first(&mut self, pair: HostPair, via: Via, theirs: &[u8; 32], now: Now) -> bool {
         let Some(row) = self.pit.get_mut(pair) else { return false };
         let Some(negotiation) = row.negotiation_mut() else { return false };
-        if negotiation.phase == Phase::ExpectCdn || negotiation.initiator.ephemeral() < *theirs {
+        let first = match (negotiation.via, via) {
+            (Via::Session(_), Via::Echo) => false,
+            (Via::Echo, Via::Session(_)) => true,
+            (Via::Echo, Via::Echo) | (Via::Session(_), Via::Session(_)) => {
+                negotiation.phase == Phase::ExpectCdn || negotiation.initiator.ephemeral() < *theirs
+            }
+        };
+        if first {
             return true;
         }
         negotiation.next_attempt = now.mono + GLARE_WAIT;

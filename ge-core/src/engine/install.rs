@@ -2,10 +2,12 @@
 
 use super::Engine;
 use super::row::{Row, RowState};
-use crate::Now;
 use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
+use crate::limits::OPEN_HOLD;
 use crate::membership::Membership;
+use crate::timer::Timer;
+use crate::{Mode, Now};
 
 impl Engine {
     /// Puts a membership in force. An older version than the present one is ignored: policy never
@@ -22,8 +24,24 @@ impl Engine {
         self.mode = membership.mode;
         self.membership = Some(membership);
         self.reconsider_plain_rows();
+        self.reconsider_pending_rows(now);
         self.check_all_sessions(now);
         Ok(())
+    }
+
+    /// Whether the held packets of a flow may pass follows the mode in force, not the one in which
+    /// the question was asked.
+    fn reconsider_pending_rows(&mut self, now: Now) {
+        let open = self.mode() == Mode::Open;
+        for pair in self.pairs() {
+            let sticky = self.sticky.contains(pair.remote.0, now.mono);
+            if let Some(Row { state: RowState::Pending(pending), .. }) = self.pit.get_mut(pair) {
+                pending.may_pass = open && !sticky;
+                if pending.may_pass {
+                    self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
+                }
+            }
+        }
     }
 
     /// Whether a plain or dropped verdict still holds is a question for the next packet; flows

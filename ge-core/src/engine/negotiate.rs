@@ -7,7 +7,9 @@ use crate::addr::WireAddr;
 use crate::dprp::{Agreement, Binding, Initiator, NoMatch, Proposal, Reject, SessionParameters};
 use crate::flow::{HostPair, Ports};
 use crate::io::{Event, NegotiationResult, Output, Transmit};
-use crate::limits::{DATA_PORT, NEGOTIATIONS, RETRY_JITTER_PERCENT, RETRY_LADDER};
+use crate::limits::{
+    ASK_AGAIN_LAST, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS, RETRY_JITTER_PERCENT, RETRY_LADDER,
+};
 use crate::timer::Timer;
 use crate::wire::icmp::emit_echo;
 use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
@@ -137,22 +139,23 @@ impl Engine {
                 }
             }
             RowState::Clear(plain) | RowState::Dropped(plain) => {
-                plain.ask_again = plain.until;
                 if let Some(negotiation) = plain.background.take() {
                     self.negotiations.remove(&negotiation.initiator.id());
                 }
-                self.extend_clear(pair, now);
+                self.still_clear(pair, now);
             }
             RowState::Protected(_) => self.rekey_failed(pair, now),
         }
     }
 
-    /// A plain destination that did not answer in the background stays plain: it stalls once, not
-    /// every five minutes.
-    fn extend_clear(&mut self, pair: HostPair, now: Now) {
+    /// A plain destination that did not agree in the background stays plain: it stalls once, not
+    /// every five minutes. It is asked less and less often.
+    fn still_clear(&mut self, pair: HostPair, now: Now) {
         if let Some(Row { state: RowState::Clear(plain), .. }) = self.pit.get_mut(pair) {
-            plain.until = now.mono + crate::limits::NEGATIVE_LIFETIME;
-            plain.ask_again = now.mono + crate::limits::NEGATIVE_LIFETIME / 2;
+            plain.until = now.mono + NEGATIVE_LIFETIME;
+            plain.ask_again = now.mono + plain.patience;
+            plain.patience = (2 * plain.patience).min(ASK_AGAIN_LAST);
+            self.timers.set(plain.ask_again, Timer::AskAgain(pair));
         }
     }
 
@@ -321,7 +324,7 @@ impl Engine {
             if let Some(negotiation) = plain.background.take() {
                 self.negotiations.remove(&negotiation.initiator.id());
             }
-            self.extend_clear(pair, now);
+            self.still_clear(pair, now);
         }
     }
 

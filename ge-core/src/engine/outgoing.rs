@@ -10,7 +10,10 @@ use crate::id::Interface;
 use crate::io::{
     ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
 };
-use crate::limits::{NEGATIVE_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME};
+use crate::limits::{
+    ASK_AGAIN_FIRST, ASK_AGAIN_LAST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD,
+    REFUSED_LIFETIME,
+};
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::icmp::is_link_control;
@@ -61,7 +64,7 @@ impl Engine {
                 self.hold(pair, frame);
                 Outgoing::Consumed
             }
-            Found::Clear => self.pass(pair, &view, packet.len(), now),
+            Found::Clear => self.pass(pair, packet.len(), now),
             Found::Dropped => self.refuse(pair, packet.to_vec(), &view, now),
         }
     }
@@ -189,6 +192,7 @@ impl Engine {
             reason: NegotiationResult::OutOfScope,
             until,
             ask_again: until,
+            patience: ASK_AGAIN_LAST,
             background: None,
         };
         let row = Row::new(RowState::Clear(plain), interface, now.mono);
@@ -201,12 +205,12 @@ impl Engine {
     }
 
     /// A packet of a plaintext flow that still comes to userspace.
-    fn pass(&mut self, pair: HostPair, view: &IpView, bytes: usize, now: Now) -> Outgoing {
+    fn pass(&mut self, pair: HostPair, bytes: usize, now: Now) -> Outgoing {
         self.count_clear_out(bytes);
         if let Some(row) = self.pit.get_mut(pair) {
             row.count_out(bytes, now.mono);
         }
-        self.ask_again_if_due(pair, view, now);
+        self.ask_again(pair, now);
         self.offload_bypass(pair);
         Outgoing::PutBack
     }
@@ -217,7 +221,7 @@ impl Engine {
         if let Some(row) = self.pit.get_mut(pair) {
             row.last_used = now.mono;
         }
-        self.ask_again_if_due(pair, view, now);
+        self.ask_again(pair, now);
         self.prohibit(&packet, view);
         Outgoing::Consumed
     }
@@ -228,15 +232,20 @@ impl Engine {
         }
     }
 
-    /// Starts a background negotiation for a plain or dropped row whose answer is getting old.
-    fn ask_again_if_due(&mut self, pair: HostPair, view: &IpView, now: Now) {
-        let due = match self.pit.get(pair).map(|row| &row.state) {
-            Some(RowState::Clear(plain) | RowState::Dropped(plain)) => {
-                plain.background.is_none() && plain.ask_again <= now.mono
+    /// Starts a background negotiation for a plain or dropped row whose answer is getting old and
+    /// whose flow is in use. The kernel shows us a packet of an offloaded flow once in its
+    /// lifetime there, so that an older row is not in use.
+    pub(super) fn ask_again(&mut self, pair: HostPair, now: Now) {
+        let Some(row) = self.pit.get(pair) else { return };
+        let due = match &row.state {
+            RowState::Clear(plain) | RowState::Dropped(plain) => {
+                plain.background.is_none()
+                    && plain.ask_again <= now.mono
+                    && now.mono.since(row.last_used) <= 2 * OFFLOAD_LIFETIME
             }
-            Some(RowState::Pending(_) | RowState::Protected(_)) | None => false,
+            RowState::Pending(_) | RowState::Protected(_) => false,
         };
-        if !due || !self.in_scope(view.destination) {
+        if !due || !self.in_scope(pair.remote.0) {
             return;
         }
         let Some(negotiation) = self.new_negotiation(pair, Ports::default(), now) else {
@@ -262,8 +271,9 @@ impl Engine {
     ) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + NEGATIVE_LIFETIME;
+        let ask_again = now.mono + ASK_AGAIN_FIRST;
         let plain =
-            Plain { reason, until, ask_again: now.mono + NEGATIVE_LIFETIME / 2, background: None };
+            Plain { reason, until, ask_again, patience: 2 * ASK_AGAIN_FIRST, background: None };
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Clear(plain))
         else {
@@ -278,6 +288,7 @@ impl Engine {
             self.negotiations.remove(&pending.negotiation.initiator.id());
         }
         self.timers.set(until, Timer::RowAge(pair));
+        self.timers.set(ask_again, Timer::AskAgain(pair));
         self.counters.clear_fallbacks += 1;
         self.event(Event::ClearFallback { pair, result: reason });
         for frame in held {
@@ -292,7 +303,8 @@ impl Engine {
     pub(super) fn settle_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + REFUSED_LIFETIME;
-        let plain = Plain { reason, until, ask_again: until, background: None };
+        let plain =
+            Plain { reason, until, ask_again: until, patience: ASK_AGAIN_LAST, background: None };
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Dropped(plain))
         else {

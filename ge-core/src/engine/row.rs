@@ -6,6 +6,7 @@ use crate::id::{Interface, SessionIndex};
 use crate::io::NegotiationResult;
 use crate::now::Instant;
 use crate::{GeId, Mode};
+use core::time::Duration;
 
 /// One row.
 pub(super) struct Row {
@@ -44,8 +45,10 @@ pub(super) struct Pending {
 pub(super) struct Plain {
     pub(super) reason: NegotiationResult,
     pub(super) until: Instant,
-    /// From here on a packet starts a background negotiation.
+    /// From here on a background negotiation is due.
     pub(super) ask_again: Instant,
+    /// How long the next background negotiation waits after this one has failed.
+    pub(super) patience: Duration,
     pub(super) background: Option<Negotiation>,
 }
 
@@ -60,7 +63,7 @@ pub(super) struct Protected {
     /// A negotiation for new keys.
     pub(super) rekey: Option<Negotiation>,
     /// How long the negotiation that led to `current` took.
-    pub(super) took: core::time::Duration,
+    pub(super) took: Duration,
 }
 
 /// How the messages of a negotiation travel.

@@ -19,7 +19,7 @@ use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
 use crate::limits::{
     FAILED_OPEN_KILL, FAILED_OPEN_REKEY, KEEPALIVE_AFTER, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6,
     OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME,
-    REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_HANDOVER, REKEY_TIMEOUT, SESSIONS,
+    REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_HANDOVER, SESSIONS,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -364,12 +364,16 @@ impl Engine {
             return;
         }
         self.drop_session(unconfirmed);
-        let silent = self.sessions.get(current).is_some_and(|s| {
-            s.unanswered_since.is_some_and(|since| now.mono.since(since) >= REKEY_TIMEOUT)
-        });
-        if silent {
+        let heard = self
+            .sessions
+            .get(current)
+            .is_some_and(|session| session.last_received >= negotiation.started);
+        match negotiation.via {
+            _ if heard => {}
+            // The peer may have lost the session: ask where it need not have one.
+            Via::Session(_) => self.renegotiate(pair, Via::Echo, now),
             // The peer neither answers nor speaks: back to the question whether anybody is there.
-            self.end_session(current, pair, "silent");
+            Via::Echo => self.end_session(current, pair, "silent"),
         }
     }
 

@@ -12,6 +12,7 @@ impl Engine {
                 Timer::Retransmit(pair) => self.retransmit(pair, now),
                 Timer::HoldOver(pair) => self.hold_over(pair, now),
                 Timer::RowAge(pair) => self.row_aged(pair, now.mono),
+                Timer::AskAgain(pair) => self.ask_again(pair, now),
                 Timer::Session(index) => self.check_session(index, now),
                 Timer::Answer(id) => self.answer_aged(id, now),
             }
