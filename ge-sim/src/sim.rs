@@ -1,0 +1,357 @@
+//! The simulated world: machines, their agents, the network between them, one virtual clock.
+//!
+//! # Driving contract
+//! 1. Set the stage: [`Sim::group`], [`Sim::agent`], [`Sim::host`], then [`Sim::start`].
+//! 2. Say what happens: [`Sim::flow`], [`Sim::send`], [`Sim::at`], [`Sim::tamper`].
+//! 3. [`Sim::run_for`]; it ends early, with the [`Violation`], when an invariant does not hold.
+//!
+//! Everything follows from the seed: one generator, drawn from in the order of events, and no
+//! other source of chance or time. The same seed is the same run, byte for byte.
+
+mod drive;
+mod events;
+
+use crate::adversary::Adversary;
+use crate::check::{Checker, Violation};
+use crate::fault::Fault;
+use crate::mgmt::Mgmt;
+use crate::net::{Net, below};
+use crate::node::{Agent, Node, START};
+use crate::packet::{Class, NodeId, Parcel, frame, parcel_packet};
+use crate::queue::{Event, Queue};
+use crate::reassembly::Reassembly;
+use crate::sabotage::Sabotage;
+use ge_core::crypto::Rng;
+use ge_core::flow::HostPair;
+use ge_core::io::FlowSnapshot;
+use ge_core::now::UnixTime;
+use ge_core::{GroupId, Mode};
+use rand_core::{Rng as _, SeedableRng as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// The world. See the module.
+pub struct Sim {
+    /// The network.
+    pub net: Net,
+    /// The management server.
+    pub mgmt: Mgmt,
+    /// The invariants' books.
+    pub check: Checker,
+    /// Something broken on purpose, to see that its check fires.
+    pub sabotage: Option<Sabotage>,
+    /// Prints what happens, line by line.
+    pub trace: bool,
+    /// Most microseconds a bundle of the server takes to an agent.
+    pub bundle_delay: u64,
+    nodes: Vec<Node>,
+    flows: Vec<Flow>,
+    queue: Queue,
+    adversary: Adversary,
+    reassembly: Reassembly,
+    /// How often the adversary acts, while it does.
+    attack_every: Option<u64>,
+    tamper: Option<Tamper>,
+    rng: Rng,
+    now: u64,
+    events: u64,
+    instances: u32,
+    parcels: u32,
+    v4: bool,
+}
+
+/// What an application sends, again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// A datagram of so many bytes, as an IP packet.
+    Datagrams(usize),
+    /// So many bytes of a TCP stream, as one super-packet.
+    Stream(usize),
+}
+
+struct Flow {
+    from: NodeId,
+    to: NodeId,
+    traffic: Traffic,
+    every: u64,
+    offset: u32,
+}
+
+/// A packet on its way, for whoever tampers with it.
+pub struct Passing<'a> {
+    /// Sender.
+    pub from: NodeId,
+    /// Receiver.
+    pub to: NodeId,
+    /// What it is.
+    pub class: Class,
+    /// Its bytes.
+    pub packet: &'a [u8],
+}
+
+/// What becomes of a packet on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// As the link's conditions say.
+    Carry,
+    /// It is lost.
+    Lose,
+    /// It arrives twice.
+    Twice,
+    /// It arrives so many microseconds later than it would.
+    Late(u64),
+}
+
+/// Decides about every packet on every link.
+pub type Tamper = Box<dyn FnMut(&Passing<'_>) -> Fate>;
+
+impl Sim {
+    /// An empty world with IPv4 addresses.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self::with_family(seed, true)
+    }
+
+    /// An empty world with IPv4 or IPv6 addresses.
+    #[must_use]
+    pub fn with_family(seed: u64, v4: bool) -> Self {
+        let mut rng = Rng::seed_from_u64(seed);
+        let mgmt = Mgmt::new(Rng::seed_from_u64(rng.next_u64()), START);
+        Self {
+            net: Net::default(),
+            mgmt,
+            check: Checker::default(),
+            sabotage: None,
+            trace: false,
+            bundle_delay: 0,
+            nodes: Vec::new(),
+            flows: Vec::new(),
+            queue: Queue::default(),
+            adversary: Adversary::default(),
+            reassembly: Reassembly::default(),
+            attack_every: None,
+            tamper: None,
+            rng,
+            now: 0,
+            events: 0,
+            instances: 0,
+            parcels: 0,
+            v4,
+        }
+    }
+
+    /// A new group.
+    pub fn group(&mut self) -> GroupId {
+        let unix = self.unix();
+        self.mgmt.add_group(unix)
+    }
+
+    /// An ordinary host.
+    pub fn host(&mut self) -> NodeId {
+        let id = NodeId(self.nodes.len() as u16);
+        let addr = self.address(id);
+        self.nodes.push(Node::new(id, addr));
+        id
+    }
+
+    /// A host with an agent, a member of `groups`, not yet started.
+    pub fn agent(&mut self, mode: Mode, groups: &[GroupId]) -> NodeId {
+        let id = self.host();
+        let identity = self.mgmt.add_member(id, mode, groups);
+        self.node_mut(id).identity = Some(identity);
+        self.node_mut(id).agent = Agent::Dead;
+        id
+    }
+
+    /// Sets by how many seconds a machine's wall clock is wrong.
+    pub fn skew(&mut self, node: NodeId, seconds: i64) {
+        self.node_mut(node).skew = seconds;
+    }
+
+    /// Starts all agents, with their keys.
+    pub fn start(&mut self) {
+        for index in 0..self.nodes.len() {
+            let id = NodeId(index as u16);
+            let unix = self.unix();
+            self.node_mut(id).cached = self.mgmt.membership(id, unix);
+            if self.node(id).identity.is_some() {
+                self.start_agent(id, true);
+            }
+        }
+    }
+
+    /// An application that sends on a schedule, from now on.
+    pub fn flow(&mut self, from: NodeId, to: NodeId, traffic: Traffic, every: Duration) {
+        self.flow_from(from, to, traffic, every, self.now);
+    }
+
+    /// The same, from `start` microseconds on.
+    pub fn flow_from(
+        &mut self,
+        from: NodeId,
+        to: NodeId,
+        traffic: Traffic,
+        every: Duration,
+        start: u64,
+    ) {
+        let every = every.as_micros() as u64;
+        self.flows.push(Flow { from, to, traffic, every, offset: 1 });
+        self.queue.add(start, Event::Traffic(self.flows.len() - 1));
+    }
+
+    /// Stops all applications.
+    pub fn hush(&mut self) {
+        self.flows.clear();
+    }
+
+    /// One datagram of `size` bytes from an application, at this moment.
+    pub fn send(&mut self, from: NodeId, to: NodeId, size: usize) -> Parcel {
+        self.parcels += 1;
+        let parcel = Parcel { from, to, number: self.parcels };
+        self.check.now = self.now;
+        self.check.sent_parcel(parcel);
+        let (from_addr, to_addr) = (self.node(from).addr, self.node(to).addr);
+        let size = size.min(usize::from(self.node(from).mtu_to(to_addr)));
+        let packet = parcel_packet(parcel, from_addr, to_addr, size);
+        self.stack_sends(from, frame(&packet));
+        parcel
+    }
+
+    /// A fault at this moment plus `after`.
+    pub fn at(&mut self, after: Duration, fault: Fault) {
+        self.at_micros(self.now + after.as_micros() as u64, fault);
+    }
+
+    /// A fault at `at` microseconds.
+    pub fn at_micros(&mut self, at: u64, fault: Fault) {
+        self.queue.add(at, Event::Fault(fault));
+    }
+
+    /// Lets the adversary act on average every so often from now on; `None`: no longer.
+    pub fn attack(&mut self, every: Option<Duration>) {
+        let idle = self.attack_every.is_none();
+        self.attack_every = every.map(|every| every.as_micros() as u64);
+        if idle && self.attack_every.is_some() {
+            self.queue.add(self.now, Event::Attack);
+        }
+    }
+
+    /// Sets who decides about every packet on every link.
+    pub fn tamper(&mut self, tamper: impl FnMut(&Passing<'_>) -> Fate + 'static) {
+        self.tamper = Some(Box::new(tamper));
+    }
+
+    /// Nobody tampers any more.
+    pub fn untamper(&mut self) {
+        self.tamper = None;
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// The first violation of an invariant; the world is left as it was then.
+    pub fn run_for(&mut self, time: Duration) -> Result<(), Violation> {
+        let until = self.now + time.as_micros() as u64;
+        self.verdict()?;
+        while let Some((at, event)) = self.queue.pop(until) {
+            self.now = at;
+            self.check.now = at;
+            self.events += 1;
+            self.happen(event);
+            self.verdict()?;
+        }
+        self.now = until;
+        self.check.now = until;
+        Ok(())
+    }
+
+    /// The first violation so far.
+    ///
+    /// # Errors
+    /// That violation.
+    pub fn verdict(&self) -> Result<(), Violation> {
+        self.check.violation().cloned().map_or(Ok(()), Err)
+    }
+
+    /// Virtual time in microseconds.
+    #[must_use]
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// Events so far.
+    #[must_use]
+    pub const fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// A machine.
+    #[must_use]
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[usize::from(id.0)]
+    }
+
+    /// What the agent of `at` thinks of its flow with `remote`.
+    #[must_use]
+    pub fn row(&self, at: NodeId, remote: NodeId) -> Option<FlowSnapshot> {
+        let node = self.node(at);
+        node.engine()?.flow_snapshot(self.pair(at, remote), node.now(self.now))
+    }
+
+    /// The verdict of that row, `none` without one.
+    #[must_use]
+    pub fn row_verdict(&self, at: NodeId, remote: NodeId) -> &'static str {
+        self.row(at, remote).map_or("none", |row| row.verdict)
+    }
+
+    /// Sizes of an agent's tables; all zero if it does not run.
+    #[must_use]
+    pub fn table_sizes(&self, at: NodeId) -> [usize; 6] {
+        self.node(at).engine().map_or([0; 6], ge_core::engine::Engine::table_sizes)
+    }
+
+    /// Wall time as the server sees it.
+    #[must_use]
+    pub const fn unix(&self) -> UnixTime {
+        START.plus(self.now / 1_000_000)
+    }
+
+    fn pair(&self, local: NodeId, remote: NodeId) -> HostPair {
+        HostPair::new(self.node(local).addr, self.node(remote).addr)
+    }
+
+    fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        &mut self.nodes[usize::from(id.0)]
+    }
+
+    fn node_by_addr(&self, addr: IpAddr) -> Option<NodeId> {
+        self.nodes.iter().find(|node| node.addr == addr).map(|node| node.id)
+    }
+
+    fn address(&self, id: NodeId) -> IpAddr {
+        if self.v4 {
+            Ipv4Addr::from(0x0a00_0001 + u32::from(id.0)).into()
+        } else {
+            Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, id.0 + 1).into()
+        }
+    }
+
+    fn start_agent(&mut self, id: NodeId, cached: bool) {
+        self.instances += 1;
+        let (instance, now) = (self.instances, self.now);
+        let mut seed = [0; 32];
+        self.rng.fill_bytes(&mut seed);
+        self.check.now = now;
+        self.check.started(id);
+        self.node_mut(id).start(instance, seed, cached, now);
+        self.after(id);
+        let delay = 1 + below(&mut self.rng, self.bundle_delay + 1);
+        self.queue.add(now + delay, Event::Bundle(id));
+    }
+
+    fn note(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:>12.6}  {}", self.now as f64 / 1e6, line());
+        }
+    }
+}
