@@ -110,14 +110,15 @@ impl Agent {
     /// If it is not up in time; its log is in the error.
     pub fn wait_up(&mut self) -> Result<()> {
         let what = format!("the agent on {} to come up", self.host.name);
-        wait_until(&what, START_DEADLINE, || {
+        let waited = wait_until(&what, START_DEADLINE, || {
             let process = self.process.as_mut().context("the agent was not started")?;
             if let Some(code) = process.exit()? {
-                bail!("ges on {} ended with {code}: {}", self.host.name, process.log());
+                bail!("ges on {} ended with {code}", self.host.name);
             }
             Ok(self.status().is_ok_and(|status| status["agent"].is_string()))
-        })
-        .with_context(|| self.process.as_ref().map(Process::log).unwrap_or_default())
+        });
+        let log = || self.process.as_ref().map(Process::log).unwrap_or_default();
+        waited.with_context(|| format!("its log:\n{}", log().trim_end()))
     }
 
     /// Starts it and waits until it ends by itself, as it must after bad input.

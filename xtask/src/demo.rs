@@ -51,7 +51,11 @@ pub(crate) fn inside(wants_shell: bool) -> Result<ExitCode> {
         start.elapsed().as_secs_f64()
     );
     if failed > 0 {
-        println!("\nLast lines of the programs' logs:\n{}", e2e::lab::last_words(12));
+        println!(
+            "\n{}\nLast lines of the programs' logs:\n{}",
+            table.reasons(),
+            e2e::lab::last_words(12)
+        );
     }
     if wants_shell {
         shell::open(&mut story)?;

@@ -79,6 +79,15 @@ impl Table {
         self.rows.iter().filter(|row| !matches!(row.state, State::Passed(_))).count()
     }
 
+    /// Reasons of failed claims in full; a row of the terminal has room for their beginning only.
+    pub(crate) fn reasons(&self) -> String {
+        let failed = self.rows.iter().filter_map(|row| match &row.state {
+            State::Failed(reason) if self.terminal => Some(format!("{}:\n  {reason}\n", row.claim)),
+            _ => None,
+        });
+        failed.collect()
+    }
+
     fn redraw(&mut self) {
         if !self.terminal {
             return;
