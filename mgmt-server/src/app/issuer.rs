@@ -77,7 +77,7 @@ pub(super) fn choose(issuers: &[Issuer], now: u64, expires: u64) -> Option<&Issu
         .collect();
     in_force.sort_by_key(|issuer| issuer.statement.not_after);
     let outlives = in_force.iter().find(|issuer| issuer.statement.not_after >= expires);
-    outlives.or(in_force.last()).copied()
+    outlives.or_else(|| in_force.last()).copied()
 }
 
 #[cfg(test)]

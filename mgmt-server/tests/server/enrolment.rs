@@ -1,0 +1,129 @@
+//! Tokens and what they are good for.
+
+use super::support::{Agent, started};
+use ge_core::cert::Certificate;
+use ge_core::membership::{Issuer, Secret32};
+use ge_core::{DomainId, UnixTime};
+use mgmt_api::{Bundle, ErrorCode, HexBytes, Kind, RenewRequest, Secret, path};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+#[tokio::test]
+async fn a_member_gets_what_it_needs() {
+    let (domain, running) = started();
+    let agent = Agent::new(running.address, 1);
+    let bundle = agent.enrol(&domain.token(&["--mode", "closed"])).await.unwrap();
+    assert_eq!(bundle.name, "host");
+    assert_eq!(bundle.mode, mgmt_api::Mode::Closed);
+    assert_eq!(bundle.groups[0].name, "sales");
+    assert_eq!((bundle.domain_keys.len(), bundle.groups[0].keys.len()), (2, 2));
+    assert!(bundle.search_scope.contains(&"10.0.0.0/8".parse().unwrap()));
+    let certificate = verified(&bundle);
+    assert_eq!(certificate.identity_key, agent.identity.verifying_key().to_bytes());
+    assert!(certificate.is_member(&Secret32(*bundle.groups[0].commit_key.expose())));
+    assert!(!certificate.is_member(&Secret32([0; 32])));
+    let members = domain.json(&["member", "list", "--json"]);
+    assert_eq!(members["members"][0]["id"], bundle.agent.to_string());
+
+    let renew = RenewRequest { noise_key: HexBytes([0x77; 32]), aes: false };
+    let renewed: Bundle = agent.post(path::RENEW, &renew).await.unwrap();
+    assert!(renewed.version > bundle.version);
+    assert_eq!(verified(&renewed).noise_key, [0x77; 32]);
+    assert_ne!(verified(&renewed).serial, certificate.serial);
+}
+
+/// The certificate, believed as an agent would believe it.
+fn verified(bundle: &Bundle) -> Certificate {
+    let issuers: Vec<Issuer> = bundle
+        .issuers
+        .iter()
+        .map(|issuer| Issuer {
+            id: Sha256::digest(issuer.key.0)[..8].try_into().unwrap(),
+            key: issuer.key.0,
+            not_before: UnixTime(issuer.not_before),
+            not_after: UnixTime(issuer.not_after),
+        })
+        .collect();
+    let domain = DomainId(bundle.domain.0);
+    let now = UnixTime(bundle.server_time);
+    Certificate::verify(&bundle.certificate.0, &issuers, domain, now).unwrap()
+}
+
+#[tokio::test]
+async fn a_token_is_used_once() {
+    let (domain, running) = started();
+    let token = domain.token(&[]);
+    let (first, second) = (Agent::new(running.address, 1), Agent::new(running.address, 2));
+    let bundle = first.enrol(&token).await.unwrap();
+    assert_eq!(second.enrol(&token).await.unwrap_err(), ErrorCode::TokenUsed);
+    // The first one's answer may have been lost: it may ask again, and is the same member.
+    assert_eq!(first.enrol(&token).await.unwrap().agent, bundle.agent);
+    let other = domain.token(&[]);
+    assert_eq!(first.enrol(&other).await.unwrap_err(), ErrorCode::AlreadyEnrolled);
+    let named = second.enrol(&other).await.unwrap();
+    assert_eq!(named.name, "host-2");
+}
+
+#[tokio::test]
+async fn tokens_that_do_not_count() {
+    let (domain, running) = started();
+    let agent = Agent::new(running.address, 1);
+    let token = domain.token(&[]);
+
+    let mut wrong = token.clone();
+    wrong.secret = Secret::new([0; 32]);
+    assert_eq!(agent.enrol(&wrong).await.unwrap_err(), ErrorCode::WrongToken);
+    let mut wrong = token.clone();
+    wrong.id = HexBytes([0; 8]);
+    assert_eq!(agent.enrol(&wrong).await.unwrap_err(), ErrorCode::WrongToken);
+
+    let mut router = agent.request(&token);
+    router.kind = Kind::Router;
+    let refused: Result<Bundle, _> = agent.post(path::ENROL, &router).await;
+    assert_eq!(refused.unwrap_err(), ErrorCode::WrongKind);
+
+    let expired = domain.token(&["--expires", "0s"]);
+    assert_eq!(agent.enrol(&expired).await.unwrap_err(), ErrorCode::TokenExpired);
+
+    let revoked = domain.token(&[]);
+    domain.ok(&["token", "revoke", &revoked.id.to_string()]);
+    assert_eq!(agent.enrol(&revoked).await.unwrap_err(), ErrorCode::TokenRevoked);
+
+    let mut low_order = agent.request(&token);
+    low_order.noise_key = HexBytes([0; 32]);
+    let refused: Result<Bundle, _> = agent.post(path::ENROL, &low_order).await;
+    assert_eq!(refused.unwrap_err(), ErrorCode::BadRequest);
+
+    // None of this used the token up, and strangers learn nothing.
+    assert_eq!(agent.next(0).await.unwrap_err(), ErrorCode::NotMember);
+    agent.enrol(&token).await.unwrap();
+}
+
+/// THREATS.md row 42.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_at_once_with_one_token_make_one_member() {
+    let (domain, running) = started();
+    let token = Arc::new(domain.token(&[]));
+    let places = Arc::new(Semaphore::new(64));
+    let attempts: Vec<_> = (0..1000)
+        .map(|number| {
+            let (token, places) = (token.clone(), places.clone());
+            let agent = Agent::new(running.address, number);
+            tokio::spawn(async move {
+                let _place = places.acquire().await.unwrap();
+                agent.enrol(&token).await
+            })
+        })
+        .collect();
+    let mut granted = 0;
+    for attempt in attempts {
+        match attempt.await.unwrap() {
+            Ok(_) => granted += 1,
+            Err(code) => assert_eq!(code, ErrorCode::TokenUsed),
+        }
+    }
+    assert_eq!(granted, 1);
+    let members = domain.json(&["member", "list", "--json"]);
+    assert_eq!(members["members"].as_array().unwrap().len(), 1);
+}
