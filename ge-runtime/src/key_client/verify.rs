@@ -147,3 +147,90 @@ fn prefixes(prefixes: &[mgmt_api::Prefix]) -> Vec<Prefix> {
         |prefix: &mgmt_api::Prefix| Prefix { address: prefix.address(), length: prefix.length() };
     prefixes.iter().map(translate).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state_dir::StateDir;
+    use mgmt_api::{EnrolRequest, HexBytes, Token};
+    use mgmt_server::app::{Act, NewToken};
+    use mgmt_server::data_dir::DataDir;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn request(token: &Token, identity: &Identity) -> EnrolRequest {
+        EnrolRequest {
+            token: token.id,
+            secret: token.secret.clone(),
+            noise_key: HexBytes(x25519::public_key(&identity.noise_static)),
+            name: "host".into(),
+            kind: Kind::Host,
+            aes: true,
+            subnets: Vec::new(),
+        }
+    }
+
+    /// What a fresh domain answers to a fresh machine.
+    fn answer() -> (Bundle, Enrolment, Identity) {
+        let home = tempfile::tempdir().unwrap();
+        let act = Act { actor: "test", now: NOW };
+        let listen = "127.0.0.1:8443".parse().unwrap();
+        let data = DataDir::init(&home.path().join("server"), listen, Vec::new(), act).unwrap();
+        let app = data.app().unwrap();
+        app.create_group(act, "sales").unwrap();
+        let new = NewToken {
+            groups: vec!["sales".into()],
+            kind: Kind::Host,
+            mode: mgmt_api::Mode::Open,
+            uses: 1,
+            expires: NOW + 1,
+        };
+        let token = app.create_token(act, &new, HexBytes([0; 32])).unwrap();
+        let identity = StateDir::open(&home.path().join("agent")).unwrap().identity().unwrap();
+        let key = HexBytes(sign::public_key(&identity.identity));
+        let bundle = app.enrol(NOW, key, &request(&token, &identity)).unwrap();
+        let enrolment = Enrolment::new(token.servers, token.fingerprint, &bundle);
+        (bundle, enrolment, identity)
+    }
+
+    #[test]
+    fn each_lie_is_found() {
+        let (bundle, enrolment, identity) = answer();
+        assert!(membership(&bundle, &enrolment, &identity).is_ok());
+        let lie = |change: &dyn Fn(&mut Bundle)| {
+            let mut bundle = bundle.clone();
+            change(&mut bundle);
+            membership(&bundle, &enrolment, &identity).err()
+        };
+        let (other, ..) = answer();
+        assert_eq!(lie(&|b| b.clone_from(&other)), Some(Unbelievable::OtherDomain));
+        assert_eq!(lie(&|b| b.root_key = other.root_key), Some(Unbelievable::OtherDomain));
+        assert_eq!(lie(&|b| b.agent = other.agent), Some(Unbelievable::OtherDomain));
+        assert_eq!(lie(&|b| b.issuers[0].not_after += 1), Some(Unbelievable::Issuer));
+        assert_eq!(lie(&|b| b.issuers.push(other.issuers[0].clone())), Some(Unbelievable::Issuer));
+        assert_eq!(lie(&|b| b.issuers.clear()), Some(Unbelievable::Certificate(CertError::Issuer)));
+        assert_eq!(
+            lie(&|b| b.certificate.0[60] ^= 1),
+            Some(Unbelievable::Certificate(CertError::Signature))
+        );
+        assert_eq!(
+            lie(&|b| b.certificate = other.certificate.clone()),
+            Some(Unbelievable::Certificate(CertError::Domain))
+        );
+    }
+
+    #[test]
+    fn a_certificate_for_other_keys_is_of_no_use() {
+        let (bundle, enrolment, mut identity) = answer();
+        identity.noise_static.0[0] ^= 8;
+        let result = membership(&bundle, &enrolment, &identity);
+        assert_eq!(result.err(), Some(Unbelievable::OtherKeys));
+    }
+
+    #[test]
+    fn versions_do_not_go_back() {
+        assert_eq!(version(5, 5), Ok(()));
+        assert_eq!(version(6, 5), Ok(()));
+        assert_eq!(version(4, 5), Err(Unbelievable::RolledBack { offered: 4, known: 5 }));
+    }
+}
