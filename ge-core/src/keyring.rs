@@ -8,7 +8,9 @@
 
 use crate::GeId;
 use crate::cert::{CertError, CertRole, Certificate};
-use crate::crypto::{kdf, sign, x25519};
+use crate::crypto::kdf;
+use crate::crypto::sign::{self, Signer};
+use crate::crypto::x25519::{self, KeyPair};
 use crate::id::{DomainId, Epoch, GroupId};
 use crate::limits::{CERTIFICATE_SKEW, TAG_SLOTS};
 use crate::membership::{Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
@@ -43,8 +45,8 @@ pub struct Keyring {
     certificate: Vec<u8>,
     not_before: UnixTime,
     not_after: UnixTime,
-    identity: Secret32,
-    noise_static: Secret32,
+    identity: Signer,
+    noise_static: KeyPair,
     issuers: Vec<Issuer>,
     revocations: Vec<Revocation>,
     domain_keys: Vec<Timed<DomainKeys>>,
@@ -76,8 +78,8 @@ impl Keyring {
             certificate: membership.certificate.clone(),
             not_before: own.not_before,
             not_after: own.not_after,
-            identity: identity.identity.clone(),
-            noise_static: identity.noise_static.clone(),
+            identity: Signer::new(&identity.identity),
+            noise_static: KeyPair::new(&identity.noise_static),
             issuers: membership.issuers.clone(),
             revocations: membership.revocations.clone(),
             domain_keys: derive_domain(membership),
@@ -171,11 +173,11 @@ impl Keyring {
         self.aes
     }
 
-    pub(crate) const fn identity(&self) -> &Secret32 {
+    pub(crate) const fn identity(&self) -> &Signer {
         &self.identity
     }
 
-    pub(crate) const fn noise_static(&self) -> &Secret32 {
+    pub(crate) const fn noise_static(&self) -> &KeyPair {
         &self.noise_static
     }
 

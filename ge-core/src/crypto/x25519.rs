@@ -7,32 +7,69 @@
 //! an all-zero result is refused too.
 
 use crate::membership::Secret32;
-use x25519_dalek::{PublicKey, StaticSecret};
+use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
+use std::sync::Arc;
 
 /// A point whose order divides the cofactor: it carries no contribution of its sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("low-order X25519 point")]
 pub struct LowOrder;
 
+/// A private key and its public key, computed once. Clones share the key; the last one wipes it.
+#[derive(Clone)]
+pub struct KeyPair(Arc<Inner>);
+
+struct Inner {
+    secret: Secret32,
+    private: PrivateKey,
+    public: [u8; 32],
+}
+
+impl KeyPair {
+    /// The pair of a private key. Any 32 bytes are one.
+    #[must_use]
+    pub fn new(secret: &Secret32) -> Self {
+        let private = PrivateKey::from_private_key(&X25519, &secret.0)
+            .expect("invariant: any 32 bytes are an X25519 private key");
+        let mut public = [0; 32];
+        let computed = private
+            .compute_public_key()
+            .expect("invariant: every X25519 private key has a public key");
+        public.copy_from_slice(computed.as_ref());
+        Self(Arc::new(Inner { secret: secret.clone(), private, public }))
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public(&self) -> [u8; 32] {
+        self.0.public
+    }
+
+    /// The private key.
+    #[must_use]
+    pub fn secret(&self) -> &Secret32 {
+        &self.0.secret
+    }
+
+    /// Shared secret with the holder of `public`.
+    ///
+    /// # Errors
+    /// [`LowOrder`] if `public` is such a point, or the result does not depend on the private key.
+    pub fn shared_secret(&self, public: &[u8; 32]) -> Result<Secret32, LowOrder> {
+        if is_low_order(public) {
+            return Err(LowOrder);
+        }
+        let peer = UnparsedPublicKey::new(&X25519, public);
+        agree(&self.0.private, peer, LowOrder, |shared| {
+            shared.try_into().map(Secret32).map_err(|_| LowOrder)
+        })
+    }
+}
+
 /// Public key of a private key.
 #[must_use]
 pub fn public_key(private: &Secret32) -> [u8; 32] {
-    PublicKey::from(&StaticSecret::from(private.0)).to_bytes()
-}
-
-/// Shared secret of `private` and `public`.
-///
-/// # Errors
-/// [`LowOrder`] if `public` is such a point, or the result does not depend on `private`.
-pub fn shared_secret(private: &Secret32, public: &[u8; 32]) -> Result<Secret32, LowOrder> {
-    if is_low_order(public) {
-        return Err(LowOrder);
-    }
-    let shared = StaticSecret::from(private.0).diffie_hellman(&PublicKey::from(*public));
-    if !shared.was_contributory() {
-        return Err(LowOrder);
-    }
-    Ok(Secret32(shared.to_bytes()))
+    KeyPair::new(private).public()
 }
 
 /// True for the seven low-order encodings, with or without the top bit that X25519 ignores.
@@ -83,24 +120,24 @@ mod tests {
 
     #[test]
     fn all_low_order_encodings_are_refused() {
-        let private = Secret32([7; 32]);
+        let pair = KeyPair::new(&Secret32([7; 32]));
         for point in LOW_ORDER {
             for top in [0, 0x80] {
                 let mut point = point;
                 point[31] |= top;
-                assert_eq!(shared_secret(&private, &point).err(), Some(LowOrder), "{point:02x?}");
+                assert_eq!(pair.shared_secret(&point).err(), Some(LowOrder), "{point:02x?}");
                 // The list says no more than the arithmetic does.
-                let raw = StaticSecret::from(private.0).diffie_hellman(&PublicKey::from(point));
-                assert!(!raw.was_contributory(), "{point:02x?}");
+                let peer = UnparsedPublicKey::new(&X25519, &point);
+                assert!(agree(&pair.0.private, peer, (), |_| Ok(())).is_err(), "{point:02x?}");
             }
         }
     }
 
     #[test]
     fn both_ends_compute_the_same() {
-        let (a, b) = (Secret32([1; 32]), Secret32([2; 32]));
-        let one = shared_secret(&a, &public_key(&b)).unwrap();
-        let other = shared_secret(&b, &public_key(&a)).unwrap();
+        let (a, b) = (KeyPair::new(&Secret32([1; 32])), KeyPair::new(&Secret32([2; 32])));
+        let one = a.shared_secret(&b.public()).unwrap();
+        let other = b.shared_secret(&a.public()).unwrap();
         assert_eq!(one.0, other.0);
         assert_ne!(one.0, [0; 32]);
     }

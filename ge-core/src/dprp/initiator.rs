@@ -9,7 +9,8 @@ use super::{
 };
 use crate::cert::Certificate;
 use crate::crypto::seal::open_once;
-use crate::crypto::{self, Rng, kdf, sign, x25519};
+use crate::crypto::x25519::KeyPair;
+use crate::crypto::{self, Rng, kdf, sign};
 use crate::id::NegotiationId;
 use crate::keyring::Keyring;
 use crate::membership::Secret32;
@@ -72,8 +73,8 @@ impl Initiator {
         if !peer::parameters_are_sound(parameters) {
             return Err(CreateError::Parameters);
         }
-        let ephemeral = crypto::random_secret(rng);
-        let e_i = x25519::public_key(&ephemeral);
+        let ephemeral = KeyPair::new(&crypto::random_secret(rng));
+        let e_i = ephemeral.public();
         let digest = tags::dde_digest(&e_i, unix, &flow);
         let groups: Vec<_> = keyring.sending_groups(unix).collect();
         if groups.is_empty() {

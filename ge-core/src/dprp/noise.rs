@@ -1,11 +1,11 @@
 //! The Noise core: `Noise_XXpsk0+psk2_25519_ChaChaPoly_SHA256` through the snow library.
 //!
-//! Two things are ours. Randomness: the one random value of a handshake, the ephemeral private key,
-//! is handed in, so that the caller's seed decides it and the exchange can be built again from its
-//! messages. Diffie-Hellman: low-order points are refused wherever they appear (`e` and `s` of
-//! either end), and private keys are wiped.
+//! Two things are ours. Randomness: the one random value of a handshake, the ephemeral key, is handed
+//! in, so that the caller's seed decides it and the exchange can be built again from its messages.
+//! Diffie-Hellman: low-order points are refused wherever they appear (`e` and `s` of either end),
+//! and private keys are wiped.
 
-use crate::crypto::x25519;
+use crate::crypto::x25519::KeyPair;
 use crate::membership::Secret32;
 use snow::params::{CipherChoice, DHChoice, HashChoice, NoiseParams};
 use snow::resolvers::{CryptoResolver, DefaultResolver};
@@ -28,7 +28,7 @@ pub(super) struct Split {
 /// One handshake in progress.
 pub(super) struct Noise {
     state: HandshakeState,
-    ephemeral: Arc<OnceLock<Secret32>>,
+    own: Arc<OwnKeys>,
 }
 
 impl Noise {
@@ -42,21 +42,22 @@ impl Noise {
 
     fn new<'a>(keys: &Keys<'a>, build: fn(Builder<'a>) -> Result<HandshakeState, Error>) -> Self {
         let params: NoiseParams = PATTERN.parse().expect("invariant: the pattern is known");
-        let ephemeral = Arc::new(OnceLock::new());
-        let resolver = Resolver { ephemeral: Arc::clone(&ephemeral) };
+        let local = keys.local_static.clone();
+        let own = Arc::new(OwnKeys { local, ephemeral: OnceLock::new() });
+        let resolver = Resolver(Arc::clone(&own));
         let state = Builder::with_resolver(params, Box::new(resolver))
-            .local_private_key(&keys.local_static.0)
+            .local_private_key(&keys.local_static.secret().0)
             .and_then(|builder| builder.prologue(keys.prologue))
             .and_then(|builder| builder.psk(0, &keys.psk0.0))
             .and_then(build)
             .expect("invariant: every part of the pattern is provided, each once");
-        Self { state, ephemeral }
+        Self { state, own }
     }
 
-    /// Sets the ephemeral private key; needed before this end writes its first message. Only the
-    /// first call counts.
-    pub(super) fn set_ephemeral(&self, ephemeral: &Secret32) {
-        let _ = self.ephemeral.set(ephemeral.clone());
+    /// Sets the ephemeral key; needed before this end writes its first message. Only the first call
+    /// counts.
+    pub(super) fn set_ephemeral(&self, ephemeral: &KeyPair) {
+        let _ = self.own.ephemeral.set(ephemeral.clone());
     }
 
     /// Sets the key of the chosen group, needed for the second message.
@@ -100,7 +101,7 @@ impl Noise {
 /// What a handshake starts from.
 #[derive(Clone, Copy)]
 pub(super) struct Keys<'a> {
-    pub(super) local_static: &'a Secret32,
+    pub(super) local_static: &'a KeyPair,
     pub(super) prologue: &'a [u8],
     pub(super) psk0: &'a Secret32,
 }
@@ -108,18 +109,23 @@ pub(super) struct Keys<'a> {
 /// A message is at most this much longer than its payload: two keys, two tags.
 const OVERHEAD_MAX: usize = 96;
 
-/// Hash and cipher are snow's own, randomness and Diffie-Hellman ours.
-struct Resolver {
-    ephemeral: Arc<OnceLock<Secret32>>,
+/// The two keys of this end.
+struct OwnKeys {
+    local: KeyPair,
+    ephemeral: OnceLock<KeyPair>,
 }
+
+/// Hash and cipher are snow's own, randomness and Diffie-Hellman ours.
+struct Resolver(Arc<OwnKeys>);
 
 impl CryptoResolver for Resolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(EphemeralOnly(Arc::clone(&self.ephemeral))))
+        Some(Box::new(NoRandomness))
     }
 
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
-        matches!(choice, DHChoice::Curve25519).then(|| Box::<X25519>::default() as Box<dyn Dh>)
+        let dh = X25519 { own: Arc::clone(&self.0), pair: None };
+        matches!(choice, DHChoice::Curve25519).then(|| Box::new(dh) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &HashChoice) -> Option<Box<dyn Hash>> {
@@ -131,29 +137,24 @@ impl CryptoResolver for Resolver {
     }
 }
 
-/// "Randomness" that is the ephemeral private key and nothing else.
-struct EphemeralOnly(Arc<OnceLock<Secret32>>);
+/// Nothing in a handshake is random but the ephemeral key, and that is handed in.
+struct NoRandomness;
 
-impl Random for EphemeralOnly {
-    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
-        let ephemeral = self.0.get().ok_or(Error::Rng)?;
-        if dest.len() != ephemeral.0.len() {
-            return Err(Error::Rng);
-        }
-        dest.copy_from_slice(&ephemeral.0);
-        Ok(())
+impl Random for NoRandomness {
+    fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Error> {
+        Err(Error::Rng)
     }
 }
 
-/// X25519 that refuses low-order points.
+/// One of this end's two keys: the static one after `set`, the ephemeral one after `generate`.
 struct X25519 {
-    private: Secret32,
-    public: [u8; 32],
+    own: Arc<OwnKeys>,
+    pair: Option<(KeyPair, [u8; 32])>,
 }
 
-impl Default for X25519 {
-    fn default() -> Self {
-        Self { private: Secret32([0; 32]), public: [0; 32] }
+impl X25519 {
+    fn hold(&mut self, pair: &KeyPair) {
+        self.pair = Some((pair.clone(), pair.public()));
     }
 }
 
@@ -170,28 +171,31 @@ impl Dh for X25519 {
         32
     }
 
-    fn set(&mut self, privkey: &[u8]) {
-        self.private.0.copy_from_slice(privkey);
-        self.public = x25519::public_key(&self.private);
+    /// Called with the static key only, which is known already.
+    fn set(&mut self, _: &[u8]) {
+        let own = Arc::clone(&self.own);
+        self.hold(&own.local);
     }
 
-    fn generate(&mut self, rng: &mut dyn Random) -> Result<(), Error> {
-        rng.try_fill_bytes(&mut self.private.0)?;
-        self.public = x25519::public_key(&self.private);
+    fn generate(&mut self, _: &mut dyn Random) -> Result<(), Error> {
+        let own = Arc::clone(&self.own);
+        self.hold(own.ephemeral.get().ok_or(Error::Rng)?);
         Ok(())
     }
 
+    /// Empty before `set` or `generate`; snow asks only afterwards.
     fn pubkey(&self) -> &[u8] {
-        &self.public
+        self.pair.as_ref().map_or(&[], |(_, public)| public)
     }
 
     fn privkey(&self) -> &[u8] {
-        &self.private.0
+        self.pair.as_ref().map_or(&[], |(pair, _)| &pair.secret().0)
     }
 
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), Error> {
         let public = pubkey.first_chunk().ok_or(Error::Dh)?;
-        let shared = x25519::shared_secret(&self.private, public).map_err(|_| Error::Dh)?;
+        let (pair, _) = self.pair.as_ref().ok_or(Error::Dh)?;
+        let shared = pair.shared_secret(public).map_err(|_| Error::Dh)?;
         out.get_mut(..32).ok_or(Error::Dh)?.copy_from_slice(&shared.0);
         Ok(())
     }

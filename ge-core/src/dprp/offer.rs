@@ -6,10 +6,10 @@ use super::peer::{self, Claim, decide, must_equal};
 use super::transcript::{self, Decision};
 use super::{Agreement, Proposal, Reject, SessionParameters, tags};
 use crate::cert::Certificate;
-use crate::crypto::{self, Rng, kdf, sign, x25519};
+use crate::crypto::x25519::{self, KeyPair};
+use crate::crypto::{self, Rng, kdf};
 use crate::id::{Epoch, GroupId, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
-use crate::membership::Secret32;
 use crate::now::UnixTime;
 use crate::traffic::AeadKind;
 use crate::wire::dprp::dde::Tags;
@@ -23,7 +23,7 @@ pub(super) struct Offer {
     pub(super) proposal: Proposal,
     pub(super) parameters: SessionParameters,
     pub(super) prologue: Vec<u8>,
-    pub(super) ephemeral: Secret32,
+    pub(super) ephemeral: KeyPair,
     pub(super) e_i: [u8; 32],
     pub(super) domain_epoch: Epoch,
     pub(super) groups: Vec<(GroupId, Epoch)>,
@@ -143,7 +143,7 @@ impl Offer {
             certificate: certificate.to_vec(),
             records: rgi.records.clone(),
             table: peer.table.clone(),
-            signature: sign::sign(keyring.identity(), &transcript::mpit_text(&decision)),
+            signature: keyring.identity().sign(&transcript::mpit_text(&decision)),
         };
         let path = path::seal(&keys.record, Use::Mpit, rgi.sids, &path.emit(), rng);
         let hash = crypto::sha256(&[&path]);

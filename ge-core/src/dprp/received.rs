@@ -5,7 +5,8 @@ use super::path::{self, Use};
 use super::peer::{dde_sids, own_standing, parameters_are_sound, prologue};
 use super::responder::{Answer, Request, Responder};
 use super::{Binding, CreateError, Proposal, Reject, SessionParameters, tags, transcript};
-use crate::crypto::{self, Rng, sign, x25519};
+use crate::crypto::x25519::{self, KeyPair};
+use crate::crypto::{self, Rng};
 use crate::id::{Epoch, GroupId, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
 use crate::limits::TIMESTAMP_WINDOW;
@@ -116,8 +117,8 @@ impl ReceivedDde {
         if !parameters_are_sound(parameters) {
             return Err(CreateError::Parameters.into());
         }
-        let ephemeral = crypto::random_secret(rng);
-        let e_r = x25519::public_key(&ephemeral);
+        let ephemeral = KeyPair::new(&crypto::random_secret(rng));
+        let e_r = ephemeral.public();
         let sids = (self.id, NegotiationId(crypto::random(rng)));
         let path = self.seal_path(keyring, keys, sids, &e_r, rng, unix)?;
         let payload = RgiPayload {
@@ -150,7 +151,7 @@ impl ReceivedDde {
         let certificate = keyring.certificate().to_vec();
         let (domain, e_i) = (keyring.domain(), self.ephemeral);
         let text = transcript::nomatch_text(domain, self.id, &e_i, standing, &certificate);
-        let signature = sign::sign(keyring.identity(), &text);
+        let signature = keyring.identity().sign(&text);
         let facts = NoMatchFacts { e_i, standing, certificate, signature }.emit();
         let sids = (self.id, NegotiationId::default());
         let sealed = path::seal(&keys.record, Use::NoMatch, sids, &facts, rng);

@@ -8,10 +8,10 @@ use super::transcript::{self, Decision};
 use super::{Agreement, Proposal, Reject, tags};
 use crate::cert::Certificate;
 use crate::crypto::seal::seal_once;
+use crate::crypto::x25519::KeyPair;
 use crate::crypto::{self, Rng, kdf, sign};
 use crate::id::{Epoch, GroupId, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
-use crate::membership::Secret32;
 use crate::now::UnixTime;
 use crate::traffic::AeadKind;
 use crate::wire::dprp::cdn::{CONFIRMATION_LEN, CdnPath};
@@ -24,7 +24,7 @@ pub(super) struct Answer {
     pub(super) epoch: Epoch,
     pub(super) sids: Sids,
     pub(super) e_r: [u8; 32],
-    pub(super) ephemeral: Secret32,
+    pub(super) ephemeral: KeyPair,
     /// Plaintext of the Noise payload, to build the state again.
     pub(super) payload: Vec<u8>,
 }
@@ -172,7 +172,7 @@ impl Responder {
         let path = CdnPath {
             mpit_hash: mpit.hash,
             certificate: keyring.certificate().to_vec(),
-            signature: sign::sign(keyring.identity(), &text),
+            signature: keyring.identity().sign(&text),
         };
         let path = path::seal(&keys.record, Use::Cdn, sids, &path.emit(), rng);
         let cdn_key = kdf::session_prk(&split.hash, &split.backward).expand("cdn", &[]);

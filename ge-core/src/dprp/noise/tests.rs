@@ -21,12 +21,13 @@ fn published_vector() {
     assert_eq!(vector["protocol_name"], PATTERN);
     let prologue = bytes(&vector["init_prologue"]);
     let (psk0, psk2) = (key(&vector["init_psks"][0]), key(&vector["init_psks"][1]));
-    let (static_i, static_r) = (key(&vector["init_static"]), key(&vector["resp_static"]));
+    let pair = |value: &Value| KeyPair::new(&key(value));
+    let (static_i, static_r) = (pair(&vector["init_static"]), pair(&vector["resp_static"]));
     let keys = |local_static| Keys { local_static, prologue: &prologue, psk0: &psk0 };
     let mut initiator = Noise::initiator(&keys(&static_i));
     let mut responder = Noise::responder(&keys(&static_r));
-    initiator.set_ephemeral(&key(&vector["init_ephemeral"]));
-    responder.set_ephemeral(&key(&vector["resp_ephemeral"]));
+    initiator.set_ephemeral(&pair(&vector["init_ephemeral"]));
+    responder.set_ephemeral(&pair(&vector["resp_ephemeral"]));
     let messages = vector["messages"].as_array().unwrap();
     for (number, message) in messages[..3].iter().enumerate() {
         if number == 1 {
@@ -43,8 +44,8 @@ fn published_vector() {
         assert_eq!(hex::encode(&written), hex::encode(&expected), "message {number}");
         assert_eq!(reader.read(&written).unwrap(), payload, "payload {number}");
     }
-    assert_eq!(initiator.remote_static(), Some(x25519::public_key(&static_r)));
-    assert_eq!(responder.remote_static(), Some(x25519::public_key(&static_i)));
+    assert_eq!(initiator.remote_static(), Some(static_r.public()));
+    assert_eq!(responder.remote_static(), Some(static_i.public()));
     let (one, other) = (initiator.split().unwrap(), responder.split().unwrap());
     assert_eq!(one.hash, other.hash);
     // The two transport messages of the vector prove the split keys: responder, then initiator.
@@ -89,6 +90,16 @@ impl Dh for LowOrderStatic {
     }
 }
 
+/// Bytes that are all the same.
+struct Fixed(u8);
+
+impl Random for Fixed {
+    fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), Error> {
+        dest.fill(self.0);
+        Ok(())
+    }
+}
+
 /// The first key snow asks for is the static one.
 struct Attacker {
     public: [u8; 32],
@@ -97,8 +108,7 @@ struct Attacker {
 
 impl CryptoResolver for Attacker {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        let ephemeral = Arc::new(OnceLock::from(Secret32([0x77; 32])));
-        Some(Box::new(EphemeralOnly(ephemeral)))
+        Some(Box::new(Fixed(0x77)))
     }
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         if self.asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
@@ -120,7 +130,7 @@ struct Unchecked;
 
 impl CryptoResolver for Unchecked {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {
-        Some(Box::new(EphemeralOnly(Arc::new(OnceLock::from(Secret32([0x33; 32]))))))
+        Some(Box::new(Fixed(0x33)))
     }
     fn resolve_dh(&self, choice: &DHChoice) -> Option<Box<dyn Dh>> {
         DefaultResolver.resolve_dh(choice)
@@ -150,8 +160,9 @@ fn attacker(public: [u8; 32], initiator: bool) -> HandshakeState {
 }
 
 fn checked(initiator: bool) -> HandshakeState {
-    let ephemeral = Arc::new(OnceLock::from(Secret32([0x33; 32])));
-    raw(Box::new(Resolver { ephemeral }), initiator)
+    let pair = |byte| KeyPair::new(&Secret32([byte; 32]));
+    let own = OwnKeys { local: pair(9), ephemeral: OnceLock::from(pair(0x33)) };
+    raw(Box::new(Resolver(Arc::new(own))), initiator)
 }
 
 /// Passes one empty-payload message.
