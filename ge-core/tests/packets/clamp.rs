@@ -1,3 +1,5 @@
+//! MSS clamping: only SYN segments, both kinds of checksum, numbered cases.
+
 use crate::build::{ACK, SYN, tcp, tcp_gso, v4, v6};
 use crate::reference;
 use ge_core::wire::ip::parse;

@@ -1,3 +1,5 @@
+//! Coalescing: what may be merged, what closes a chain, what passes singly and in order.
+
 use crate::build::{ACK, CWR, FIN, PSH, TIMESTAMPS, URG, payload, tcp_gso, v4, v6};
 use ge_core::coalesce::{Coalescer, Gather, PIECES_MAX};
 use ge_core::wire::ip::parse;

@@ -1,3 +1,5 @@
+//! IPv4 fragmentation: lengths, offsets, flags, options, and joining back to the original.
+
 use crate::build::{ip_packet, payload, v4, v6};
 use crate::reference;
 use ge_core::fragment::{FragmentError, fragment_ipv4};

@@ -1,3 +1,5 @@
+//! The echo carrier and what counts as link control.
+
 use crate::build::{ip_packet, v4, v6};
 use crate::reference;
 use ge_core::wire::icmp::{Echo, emit_echo, is_link_control, parse_echo};

@@ -1,3 +1,5 @@
+//! ICMP errors: made, read, quoted, turned into errors about inner packets.
+
 use crate::build::{ACK, ip_packet, payload, tcp, v4, v6};
 use crate::reference;
 use ge_core::icmp_error::{

@@ -1,3 +1,5 @@
+//! The one parser for both IP versions: literal packets, truth tables, every truncation.
+
 use crate::build::{ip_packet, v4, v6};
 use crate::reference;
 use ge_core::wire::Malformed;

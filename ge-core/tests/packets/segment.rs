@@ -1,3 +1,5 @@
+//! Segmentation: limits, flags, checksums, and the round trip back through coalescing.
+
 use crate::build::{
     ACK, Built, CWR, FIN, PSH, SYN, TIMESTAMPS, URG, ip_packet, payload, tcp, tcp_gso, udp_gso, v4,
     v6,

@@ -1,3 +1,5 @@
+//! The vnet header: literal bytes, shifting, offsets that lie.
+
 use crate::build::{self, v4};
 use crate::reference;
 use ge_core::wire::Malformed;
