@@ -8,7 +8,7 @@ use crate::packet::{
 use ge_core::NegotiationId;
 use ge_core::icmp_error::{administratively_prohibited, packet_too_big};
 use ge_core::limits::DATA_PORT;
-use ge_core::wire::dprp::{Header, Kind, MAC_LEN};
+use ge_core::wire::dprp::{Header, Kind};
 use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::{ip, protocol};
 use rand_core::Rng;
@@ -74,15 +74,11 @@ impl Adversary {
 /// again, so that the message reaches the MAC.
 pub fn mutate(mut packet: Vec<u8>, rng: &mut impl Rng) -> Option<Vec<u8>> {
     let view = ip::parse(&packet).ok()?;
-    let message = match class(&packet) {
-        Class::Message(kind, _) => Some(kind),
-        Class::Sealed(_) => None,
-        Class::IcmpError | Class::Clear => return None,
-    };
-    // The second MAC of a DDE is for a responder under load and not under the first.
-    let tail = if message == Some(Kind::Dde) { MAC_LEN } else { 0 };
+    if matches!(class(&packet), Class::IcmpError | Class::Clear) {
+        return None;
+    }
     let start = view.header_len + UNPROTECTED;
-    let body = packet.len().checked_sub(start + tail).filter(|len| *len > 0)?;
+    let body = packet.len().checked_sub(start).filter(|len| *len > 0)?;
     if hit(rng, 200) {
         let keep = start + below(rng, body as u64) as usize;
         let upper = packet[view.header_len..keep].to_vec();

@@ -1,7 +1,10 @@
 //! `ge-sim run`: many seeds, or one with its trace.
 
-use clap::{Args, Parser, Subcommand};
+mod options;
+
 use ge_sim::scenario::{self, Outcome};
+use options::{Many, Options, USAGE};
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -9,57 +12,25 @@ use std::time::Instant;
 
 /// Seeds between two lines of progress.
 const PROGRESS: u64 = 1000;
-
-#[derive(Parser)]
-#[command(version, about = "Deterministic simulation of many agents")]
-struct Cli {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Run scenarios drawn from seeds and check the invariants after every event.
-    Run(Run),
-}
-
-#[derive(Args)]
-struct Run {
-    /// How many seeds.
-    #[arg(long, default_value_t = 1000)]
-    seeds: u64,
-    /// The first one.
-    #[arg(long, default_value_t = 0)]
-    from: u64,
-    /// Threads.
-    #[arg(long, default_value_t = 2)]
-    jobs: u64,
-    /// Do not stop at the first failure; one line each.
-    #[arg(long)]
-    keep_going: bool,
-    /// Only this seed.
-    #[arg(long, conflicts_with_all = ["seeds", "from"])]
-    seed: Option<u64>,
-    /// Print what happens. With one seed only.
-    #[arg(long, requires = "seed")]
-    trace: bool,
-}
+/// Exit code of a wrong command line.
+const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let Command::Run(run) = Cli::parse().command;
-    match run.seed {
-        Some(seed) => one(seed, run.trace),
-        None => many(&run),
+    match options::parse(std::env::args().skip(1)) {
+        Ok(Options::One { seed, trace }) => one(seed, trace),
+        Ok(Options::Many(many)) => run(&many),
+        Err(why) => {
+            eprintln!("{why}\n{USAGE}");
+            ExitCode::from(EXIT_USAGE)
+        }
     }
 }
 
 fn one(seed: u64, trace: bool) -> ExitCode {
     match guarded(seed, trace) {
         Ok(Outcome { events, simulated }) => {
-            println!(
-                "seed {seed}: {events} events, {} s simulated, all invariants held",
-                simulated / 1_000_000
-            );
+            let seconds = simulated / 1_000_000;
+            println!("seed {seed}: {events} events, {seconds} s simulated, all invariants held");
             ExitCode::SUCCESS
         }
         Err(why) => {
@@ -72,7 +43,7 @@ fn one(seed: u64, trace: bool) -> ExitCode {
 
 /// A panic is a finding like any other, and must name its seed.
 fn guarded(seed: u64, trace: bool) -> Result<Outcome, String> {
-    std::panic::catch_unwind(|| scenario::run(seed, trace, None))
+    catch_unwind(|| scenario::run(seed, trace, None))
         .map_err(|_| format!("panic in seed {seed}"))?
         .map_err(|violation| violation.to_string())
 }
@@ -82,16 +53,42 @@ fn replay(seed: u64) -> String {
     format!("cargo run --release -p ge-sim -- run --seed {seed} --trace")
 }
 
-fn many(run: &Run) -> ExitCode {
+/// What many seeds came to.
+#[derive(Default)]
+struct Totals {
+    passed: u64,
+    events: u64,
+    simulated: u64,
+    failed: Vec<(u64, String)>,
+}
+
+fn run(many: &Many) -> ExitCode {
     let started = Instant::now();
-    let next = AtomicU64::new(run.from);
-    let end = run.from + run.seeds;
+    let mut totals = all(many);
+    totals.failed.sort();
+    for (seed, why) in &totals.failed {
+        eprintln!("{why}");
+        println!("{}", replay(*seed));
+    }
+    let Totals { passed, events, simulated, failed } = totals;
+    let rate = passed as f64 / started.elapsed().as_secs_f64();
+    println!(
+        "seeds run {}, events {events}, simulated time {} s, seeds per second {rate:.0}: \
+         {passed} passed, {} failed",
+        passed + failed.len() as u64,
+        simulated / 1_000_000,
+        failed.len()
+    );
+    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn all(many: &Many) -> Totals {
+    let next = AtomicU64::new(many.from);
+    let end = many.from + many.seeds;
     let (sender, results) = mpsc::channel();
-    let mut total = Outcome::default();
-    let mut done = 0;
-    let mut failed = Vec::new();
+    let mut totals = Totals::default();
     std::thread::scope(|scope| {
-        for _ in 0..run.jobs.max(1) {
+        for _ in 0..many.jobs.max(1) {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 loop {
@@ -104,36 +101,28 @@ fn many(run: &Run) -> ExitCode {
         }
         drop(sender);
         for (seed, result) in results {
-            match result {
-                Ok(outcome) => {
-                    done += 1;
-                    total.events += outcome.events;
-                    total.simulated += outcome.simulated;
-                    if done % PROGRESS == 0 {
-                        eprintln!("{done} of {} seeds", run.seeds);
-                    }
-                }
-                Err(why) => {
-                    failed.push((seed, why));
-                    if !run.keep_going {
-                        next.store(end, Ordering::Relaxed);
-                        break;
-                    }
-                }
+            totals.add(seed, result, many.seeds);
+            if !totals.failed.is_empty() && !many.keep_going {
+                next.store(end, Ordering::Relaxed);
+                break;
             }
         }
     });
-    failed.sort();
-    for (seed, why) in &failed {
-        eprintln!("{why}");
-        println!("{}", replay(*seed));
+    totals
+}
+
+impl Totals {
+    fn add(&mut self, seed: u64, result: Result<Outcome, String>, seeds: u64) {
+        match result {
+            Ok(outcome) => {
+                self.passed += 1;
+                self.events += outcome.events;
+                self.simulated += outcome.simulated;
+                if self.passed.is_multiple_of(PROGRESS) {
+                    eprintln!("{} of {seeds} seeds", self.passed);
+                }
+            }
+            Err(why) => self.failed.push((seed, why)),
+        }
     }
-    let seconds = started.elapsed().as_secs_f64();
-    println!(
-        "seeds run {done}, events {}, simulated time {} s, seeds per second {:.0}",
-        total.events,
-        total.simulated / 1_000_000,
-        done as f64 / seconds
-    );
-    if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

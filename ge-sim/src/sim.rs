@@ -341,6 +341,9 @@ impl Sim {
         let (instance, now) = (self.instances, self.now);
         let mut seed = [0; 32];
         self.rng.fill_bytes(&mut seed);
+        if self.sabotage == Some(Sabotage::SameSeed) {
+            seed = [7; 32];
+        }
         self.check.now = now;
         self.check.started(id);
         self.node_mut(id).start(instance, seed, cached, now);
