@@ -39,6 +39,8 @@ pub struct Tally {
     /// Frames the kernel had no room for.
     pub lost: u64,
     samples: Vec<String>,
+    /// Kind of each datagram whose first fragment was seen.
+    fragmented: BTreeMap<(IpAddr, IpAddr, u32), Kind>,
 }
 
 impl Tally {
@@ -46,7 +48,15 @@ impl Tally {
         if marker.is_some_and(|marker| contains(frame, marker)) {
             self.marker += 1;
         }
-        let Some(packet) = Packet::parse(frame) else { return };
+        let Some(mut packet) = Packet::parse(frame) else { return };
+        if let Some(fragment) = packet.fragment {
+            let datagram = (packet.from, packet.to, fragment.id);
+            if fragment.is_first {
+                self.fragmented.insert(datagram, packet.kind);
+            } else if let Some(kind) = self.fragmented.get(&datagram) {
+                packet.kind = *kind;
+            }
+        }
         let key = (packet.from, packet.to, packet.kind);
         *self.frames.entry(key).or_default() += 1;
         *self.bytes.entry(key).or_default() += frame.len() as u64;

@@ -173,6 +173,10 @@ fn begin(namespaces: &[&str]) -> Result<PathBuf> {
     std::fs::create_dir_all(DIR).context("making the lab's directory")?;
     let batch: String = namespaces.iter().map(|name| format!("netns add {name}\n")).collect();
     ip(None, &batch)?;
+    // Detecting duplicates takes seconds in which an address may not be used, and is not our topic.
+    for name in namespaces {
+        set(name, &[("ipv6/conf/all/accept_dad", "0"), ("ipv6/conf/default/accept_dad", "0")])?;
+    }
     Ok(PathBuf::from(DIR))
 }
 
@@ -209,11 +213,15 @@ fn router_addresses(lan_dev: &str, lan: u8, mid: u8, v6: bool) -> String {
 }
 
 fn forward(router: &str) -> Result<()> {
-    let host = Host::open(router, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, Path::new(DIR))?;
+    set(router, &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])
+}
+
+/// Settings of a namespace, below `/proc/sys/net`.
+fn set(ns: &str, settings: &[(&str, &str)]) -> Result<()> {
+    let host = Host::open(ns, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, Path::new(DIR))?;
     host.enter(|| {
-        for key in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
-            std::fs::write(format!("/proc/sys/net/{key}"), "1").with_context(|| key.to_owned())?;
-        }
-        Ok(())
+        settings.iter().try_for_each(|(key, value)| {
+            std::fs::write(format!("/proc/sys/net/{key}"), value).with_context(|| key.to_string())
+        })
     })
 }

@@ -15,6 +15,9 @@ pub const GROUP: &str = "team";
 /// Longest wait for an echo: the whole retry ladder and some more.
 pub const ECHO_DEADLINE: Duration = Duration::from_secs(5);
 
+/// Long enough to know that an echo is not answered: the retry ladder.
+pub const NO_ECHO: Duration = Duration::from_secs(2);
+
 /// Two enrolled members, up, that have not talked yet. Fields are dropped in this order.
 pub struct Pair {
     /// Agent on the lab's host `a`.

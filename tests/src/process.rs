@@ -18,6 +18,8 @@ pub struct Process {
     name: String,
     child: Child,
     log: PathBuf,
+    /// Length of the log before this run.
+    before: usize,
 }
 
 impl Process {
@@ -27,12 +29,13 @@ impl Process {
     /// If the program cannot be started.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let out = open_log(log)?;
+        let before = usize::try_from(out.metadata()?.len())?;
         command.stdin(Stdio::null()).stderr(out.try_clone()?).stdout(out);
         die_with_parent(&mut command);
         let child = command.spawn().with_context(|| {
             format!("starting {name} ({})", command.get_program().to_string_lossy())
         })?;
-        Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), before })
     }
 
     /// Process id.
@@ -41,11 +44,13 @@ impl Process {
         self.child.id()
     }
 
-    /// Everything it printed so far.
+    /// Everything it printed so far in this run.
     #[must_use]
     pub fn log(&self) -> String {
         std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .map(|bytes| {
+                String::from_utf8_lossy(&bytes[self.before.min(bytes.len())..]).into_owned()
+            })
             .unwrap_or_default()
     }
 

@@ -1,19 +1,21 @@
 //! Datagrams that are sent back as they came.
 
 use crate::host::Host;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// Longest wait for one answer: the whole retry ladder and some more.
-const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest wait for one answer.
+const DEADLINE: Duration = Duration::from_secs(1);
+/// Sends of one datagram: it may be lost once on each way, and the whole retry ladder may pass.
+const TRIES: u32 = 4;
 /// How often the far end looks whether it shall stop.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Sends one datagram of each of `sizes` bytes from `from` to `address` of `to`, where it is sent
-/// back; each must arrive unchanged, both ways, before the next is sent.
+/// back; each must return unchanged before the next is sent.
 ///
 /// # Errors
 /// If one does not.
@@ -37,14 +39,29 @@ pub fn echo(from: &Host, to: &Host, address: IpAddr, sizes: &[usize]) -> Result<
     result.and(reflected)
 }
 
+/// Sends until the same bytes are back. A datagram may be lost on the way: where the path is
+/// narrower than the link, either system learns so by losing one.
 fn one(socket: &UdpSocket, size: usize) -> Result<()> {
     let sent: Vec<u8> = (0..size).map(|at| (at * 7 + size) as u8).collect();
-    socket.send(&sent).with_context(|| format!("sending {size} bytes"))?;
     let mut buffer = vec![0; 65_536];
-    let length =
-        socket.recv(&mut buffer).with_context(|| format!("{size} bytes did not return"))?;
-    ensure!(buffer[..length] == sent, "{size} bytes came back changed ({length} bytes)");
-    Ok(())
+    for _ in 0..TRIES {
+        let result = socket.send(&sent).and_then(|_| socket.recv(&mut buffer));
+        match result {
+            Ok(length) => {
+                let same = buffer[..length] == sent;
+                ensure!(same, "{size} bytes came back changed ({length} bytes)");
+                return Ok(());
+            }
+            Err(error) if is_loss(&error) => {}
+            Err(error) => return Err(error).with_context(|| format!("sending {size} bytes")),
+        }
+    }
+    bail!("{size} bytes did not return in {TRIES} tries")
+}
+
+/// No answer in time, or the system says that the path is too narrow.
+fn is_loss(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 fn reflect(socket: &UdpSocket, stop: &AtomicBool) -> Result<()> {
@@ -53,7 +70,7 @@ fn reflect(socket: &UdpSocket, stop: &AtomicBool) -> Result<()> {
     while !stop.load(Ordering::Relaxed) {
         match socket.recv_from(&mut buffer) {
             Ok((length, from)) => drop(socket.send_to(&buffer[..length], from)?),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) if is_loss(&error) => {}
             Err(error) => return Err(error).context("the far end"),
         }
     }

@@ -7,6 +7,9 @@ const DATA_PORT: u16 = 5865;
 /// First two bytes of every negotiation message.
 const NEGOTIATION_MAGIC: [u8; 2] = [0x47, 0x45];
 
+/// IPv6's number for "nothing that can be read follows".
+const NO_NEXT_HEADER: u8 = 59;
+
 /// What a frame carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -24,7 +27,7 @@ pub enum Kind {
     Udp,
     /// ICMP in clear.
     Icmp,
-    /// Any other IP packet in clear, trailing fragments too.
+    /// Any other IP packet in clear, and trailing fragments of datagrams not seen from the start.
     Other,
 }
 
@@ -45,6 +48,17 @@ pub struct Packet {
     pub to: IpAddr,
     /// What it carries.
     pub kind: Kind,
+    /// Which part of a datagram it is, if not all of it.
+    pub fragment: Option<Fragment>,
+}
+
+/// A part of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// Same in all parts.
+    pub id: u32,
+    /// The part with the ports.
+    pub is_first: bool,
 }
 
 impl Packet {
@@ -64,10 +78,13 @@ impl Packet {
         let address = |at: usize| -> Option<IpAddr> {
             Some(Ipv4Addr::from(<[u8; 4]>::try_from(header.get(at..at + 4)?).ok()?).into())
         };
-        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x1fff;
+        let flags = u16::from_be_bytes([header[6], header[7]]);
+        let id = u32::from(u16::from_be_bytes([header[4], header[5]]));
+        let is_first = flags & 0x1fff == 0;
+        let fragment = (flags & 0x3fff != 0).then_some(Fragment { id, is_first });
         let payload = packet.get(usize::from(header[0] & 0x0f) * 4..)?;
-        let kind = if fragment == 0 { kind(header[9], payload) } else { Kind::Other };
-        Some(Self { from: address(12)?, to: address(16)?, kind })
+        let kind = if is_first { kind(header[9], payload) } else { Kind::Other };
+        Some(Self { from: address(12)?, to: address(16)?, kind, fragment })
     }
 
     fn ipv6(packet: &[u8]) -> Option<Self> {
@@ -83,7 +100,16 @@ impl Packet {
             next = payload[0];
             payload = payload.get(length..)?;
         }
-        Some(Self { from: address(8)?, to: address(24)?, kind: kind(next, payload) })
+        let mut fragment = None;
+        if next == 44 {
+            let part = payload.get(..8)?;
+            let id = u32::from_be_bytes([part[4], part[5], part[6], part[7]]);
+            let is_first = u16::from_be_bytes([part[2], part[3]]) & 0xfff8 == 0;
+            fragment = Some(Fragment { id, is_first });
+            next = if is_first { part[0] } else { NO_NEXT_HEADER };
+            payload = payload.get(8..)?;
+        }
+        Some(Self { from: address(8)?, to: address(24)?, kind: kind(next, payload), fragment })
     }
 }
 
@@ -187,6 +213,8 @@ mod tests {
     fn a_trailing_fragment_counts_as_clear() {
         let mut frame = ipv4(17, &[0x16, 0xe9, 0x16, 0xe9]);
         frame[21] = 1;
-        assert_eq!(kind_of(&frame), Some(Kind::Other));
+        let packet = Packet::parse(&frame).unwrap();
+        assert_eq!(packet.kind, Kind::Other);
+        assert_eq!(packet.fragment, Some(Fragment { id: 0, is_first: false }));
     }
 }

@@ -6,7 +6,7 @@
 //!            │              └── o .99
 //! ```
 
-use crate::pair::{ECHO_DEADLINE, GROUP, Pair};
+use crate::pair::{ECHO_DEADLINE, GROUP, NO_ECHO, Pair};
 use crate::ping::ping;
 use crate::scenario::{Scenario, scenario};
 use crate::stream::Stream;
@@ -90,7 +90,7 @@ fn switch() -> Result<()> {
     for (mode, reached) in [("closed", false), ("open", true)] {
         pair.server.admin(&["member", "set", &id, "--mode", mode])?;
         pair.a.wait_status("mode", mode).with_context(|| format!("pushing {mode}"))?;
-        let answer = ping(outsider, own, ECHO_DEADLINE)?;
+        let answer = ping(outsider, own, if reached { ECHO_DEADLINE } else { NO_ECHO })?;
         ensure!(answer.is_some() == reached, "{mode}: {answer:?}");
         pair.exchange(false).with_context(|| format!("members while {mode}"))?;
     }

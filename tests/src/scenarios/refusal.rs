@@ -39,6 +39,7 @@ mod exit {
     pub(super) const ERROR: i32 = 1;
     pub(super) const USAGE: i32 = 2;
     pub(super) const NOT_ENROLLED: i32 = 4;
+    pub(super) const TIMED_OUT: i32 = 8;
     pub(super) const REFUSED: i32 = 9;
 }
 
@@ -84,7 +85,7 @@ impl Bench {
 fn bad_token() -> Result<()> {
     let bench = Bench::new()?;
     for token in ["not-a-token", "", &"x".repeat(10_000)] {
-        bench.refuses(bench.agent(token)?, exit::NOT_ENROLLED, "token")?;
+        bench.refuses(bench.agent(token)?, exit::USAGE, "token")?;
     }
     Ok(())
 }
@@ -113,14 +114,14 @@ fn wrong_key() -> Result<()> {
     bench.server.kill()?;
     // Another server at the same address: what a spoofed address leads to.
     bench.server = Server::start_in(&bench.lab.ms, bench.lab.ms.path("other"))?;
-    bench.refuses(bench.agent(&token)?, exit::NOT_ENROLLED, "fingerprint")
+    bench.refuses(bench.agent(&token)?, exit::NOT_ENROLLED, "not the one in the token")
 }
 
 fn server_down() -> Result<()> {
     let mut bench = Bench::new()?;
     let token = bench.token()?;
     bench.server.kill()?;
-    bench.refuses(bench.agent(&token)?, exit::NOT_ENROLLED, "did not answer")
+    bench.refuses(bench.agent(&token)?, exit::TIMED_OUT, "did not answer")
 }
 
 fn no_permission() -> Result<()> {
