@@ -75,6 +75,9 @@ pub struct HookConfig {
     pub data_port: u16,
     /// Mark of everything the agent sends itself.
     pub mark: u32,
+    /// Where a management server on this machine may listen: reachable in clear for everybody,
+    /// since agents need it before they have keys. It proves itself by its own TLS.
+    pub serves: Vec<SocketAddr>,
     /// Interfaces.
     pub interfaces: Vec<HookedInterface>,
 }

@@ -19,6 +19,7 @@ use crate::command::{self, CommandReceiver};
 use crate::entropy;
 use crate::error::KernelError;
 use crate::frontend::Frontend;
+use crate::key_client::KeyClient;
 use crate::metrics::Metrics;
 use crate::options::{RunError, RunOptions};
 use crate::report::SharedFacts;
@@ -28,7 +29,9 @@ use enrolment::{Enrolled, enrolled};
 use event_loop::{Ended, EventLoop};
 use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Membership};
+use mgmt_api::ServerAddress;
 use std::future::Future;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -59,6 +62,7 @@ pub fn run(
         client.identity().clone(),
         membership,
         &options.interfaces,
+        &resolved(&client),
         commands,
         Arc::clone(&metrics),
         facts.clone(),
@@ -96,6 +100,13 @@ pub fn run(
     served.and(ran)
 }
 
+/// Addresses of the management server, as far as its names can be resolved now.
+fn resolved(client: &KeyClient) -> Vec<SocketAddr> {
+    let servers = client.enrolment().servers.iter();
+    let resolve = |server: &ServerAddress| (server.host(), server.port()).to_socket_addrs();
+    servers.filter_map(|server| resolve(server).ok()).flatten().collect()
+}
+
 /// The data path of one agent, ready to run on a thread of its own.
 pub struct DataPath {
     event_loop: EventLoop,
@@ -111,6 +122,7 @@ impl DataPath {
         identity: Identity,
         membership: Membership,
         interfaces: &[String],
+        servers: &[SocketAddr],
         commands: CommandReceiver,
         metrics: Arc<Metrics>,
         facts: SharedFacts,
@@ -122,7 +134,7 @@ impl DataPath {
         engine.install(membership, crate::clock::now()).map_err(|error| {
             RunError::NotEnrolled(format!("the membership of this host cannot be used: {error}"))
         })?;
-        let devices = Devices::open(interfaces, mode).map_err(kernel_error)?;
+        let devices = Devices::open(interfaces, servers, mode).map_err(kernel_error)?;
         Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
     }
 

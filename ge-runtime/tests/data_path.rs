@@ -45,6 +45,7 @@ fn host(domain: &Domain, number: u8, interface: &'static str, mode: Mode) -> Hos
             identity,
             membership,
             &[interface.to_owned()],
+            &[],
             receiver,
             Arc::new(Metrics::new()),
             SharedFacts::new(SystemTime::now(), None),

@@ -17,6 +17,7 @@
 //!     our data port         accept       DHCP, IGMP, MLD, ND     accept
 //!     DHCP, IGMP, MLD, ND   accept       group bit               accept | DROP
 //!     our own connections   accept       IPv6 link-local         accept | DROP
+//!     server on this host   accept       server on this host     accept
 //!     multicast             accept|DROP  discarded pairs         drop
 //!     ICMPv6 errors         return       bypassed pairs          accept
 //!     IPv6 link-local       accept|DROP
@@ -39,6 +40,7 @@ use super::{HookConfig, HookedInterface, sets};
 use crate::nft::{Base, Batch, Field, HookPoint, Rule, Verdict};
 use ge_core::Mode;
 use ge_core::wire::dprp::MAGIC;
+use std::net::IpAddr;
 
 const ETHER_TARGET: Field = Field { base: Base::Link, offset: 0, len: 6 };
 const ETHER_TARGET_FIRST: Field = Field { base: Base::Link, offset: 0, len: 1 };
@@ -223,6 +225,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
         let rule = protocol(TCP).in_set(&fields, version.own);
         batch.add_rule(chain, "our own connections", &rule.verdict(Verdict::Accept));
     }
+    management_server(batch, chain, config, version, way);
     multicast(batch, chain, config.mode, version, way);
     if version.ether_type == V6.ether_type {
         link_local(batch, chain, config.mode, way);
@@ -258,6 +261,30 @@ fn link_control(batch: &mut Batch, chain: &str, version: Version) {
         // MLD 130-132, router and neighbour discovery 133-136, redirect 137; MLDv2 report 143.
         accept("MLD and neighbour discovery", protocol(ICMPV6).between(ICMP_TYPE, &[130], &[137]));
         accept("MLDv2", protocol(ICMPV6).equals(ICMP_TYPE, &[143]));
+    }
+}
+
+/// A management server on this machine: its port, on the addresses agents know it by.
+fn management_server(
+    batch: &mut Batch,
+    chain: &str,
+    config: &HookConfig,
+    version: Version,
+    way: Way,
+) {
+    let (address, port) = match way {
+        Way::In => (version.target, PORT_TARGET),
+        Way::Out => (version.source, PORT_SOURCE),
+    };
+    for server in &config.serves {
+        let octets = match (server.ip(), version.ether_type == V4.ether_type) {
+            (IpAddr::V4(v4), true) => v4.octets().to_vec(),
+            (IpAddr::V6(v6), false) => v6.octets().to_vec(),
+            (IpAddr::V4(_), false) | (IpAddr::V6(_), true) => continue,
+        };
+        let rule =
+            protocol(TCP).equals(address, &octets).equals(port, &server.port().to_be_bytes());
+        batch.add_rule(chain, "management server here", &rule.verdict(Verdict::Accept));
     }
 }
 

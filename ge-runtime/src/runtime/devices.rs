@@ -90,6 +90,8 @@ pub(super) struct Devices {
     pub(super) links: LinkWatch,
     icmp: IcmpSocket,
     hook: SharedHook,
+    /// Addresses of the management server; those that are this machine's own stay reachable.
+    servers: Vec<SocketAddr>,
     /// Names to protect; empty means every interface with a global route.
     wanted: Vec<String>,
     next_tun: usize,
@@ -98,7 +100,11 @@ pub(super) struct Devices {
 impl Devices {
     /// Opens everything and installs the hook last: until then nothing of the machine's traffic
     /// is touched, and if anything fails nothing is left behind.
-    pub(super) fn open(wanted: &[String], mode: Mode) -> Result<Self, KernelError> {
+    pub(super) fn open(
+        wanted: &[String],
+        servers: &[SocketAddr],
+        mode: Mode,
+    ) -> Result<Self, KernelError> {
         let links = LinkWatch::open()?;
         let chosen = links::select(wanted)?;
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
@@ -110,13 +116,13 @@ impl Devices {
             attached.push(Attached::open(info, next_tun)?);
             next_tun += 1;
         }
-        let hook = Hook::install(&config(mode, &attached))?;
+        let hook = Hook::install(&config(mode, &attached, servers))?;
         for Attached { info, .. } in &attached {
             info!(interface = info.name, mtu = info.mtu, "under the hook");
         }
         let hook = Arc::new(Mutex::new(Some(hook)));
-        let wanted = wanted.to_vec();
-        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, wanted, next_tun })
+        let (wanted, servers) = (wanted.to_vec(), servers.to_vec());
+        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, servers, wanted, next_tun })
     }
 
     pub(super) fn shared_hook(&self) -> SharedHook {
@@ -136,7 +142,7 @@ impl Devices {
     pub(super) fn follow_links(&mut self, mode: Mode) -> Result<(), KernelError> {
         let present = links::list()?;
         let routed = links::default_route_interfaces()?;
-        let before: Vec<HookedInterface> = self.attached.iter().map(Attached::hooked).collect();
+        let before = config(mode, &self.attached, &self.servers);
         self.attached.retain(|attached| {
             present.iter().any(|link| link.info.interface == attached.interface)
         });
@@ -150,10 +156,9 @@ impl Devices {
                 self.next_tun += 1;
             }
         }
-        let after: Vec<HookedInterface> = self.attached.iter().map(Attached::hooked).collect();
+        let after = config(mode, &self.attached, &self.servers);
         if before != after {
-            let config = config(mode, &self.attached);
-            self.with_hook(|hook| hook.reinstall(&config))?;
+            self.with_hook(|hook| hook.reinstall(&after))?;
         }
         Ok(())
     }
@@ -245,11 +250,15 @@ pub(super) fn lock(hook: &SharedHook) -> MutexGuard<'_, Option<Hook>> {
     hook.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn config(mode: Mode, attached: &[Attached]) -> HookConfig {
+fn config(mode: Mode, attached: &[Attached], servers: &[SocketAddr]) -> HookConfig {
+    let is_own = |server: &&SocketAddr| {
+        attached.iter().any(|a| a.info.addresses.iter().any(|(ip, _)| *ip == server.ip()))
+    };
     HookConfig {
         mode,
         data_port: DATA_PORT,
         mark: MARK,
+        serves: servers.iter().filter(is_own).copied().collect(),
         interfaces: attached.iter().map(Attached::hooked).collect(),
     }
 }

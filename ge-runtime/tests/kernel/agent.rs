@@ -64,8 +64,13 @@ impl Agent {
             let info = links::select(&["eth0".to_owned()]).unwrap().remove(0);
             let back = PacketSocket::open(info.interface.0, MARK).unwrap();
             let interface = HookedInterface::new(&info, tun.name(), tun.ifindex());
-            let config =
-                HookConfig { mode, data_port: PORT, mark: MARK, interfaces: vec![interface] };
+            let config = HookConfig {
+                mode,
+                data_port: PORT,
+                mark: MARK,
+                serves: Vec::new(),
+                interfaces: vec![interface],
+            };
             let hook = Hook::install(&config).unwrap();
             let thread = std::thread::spawn(move || pump(&tun, &back, &stopped, &list, policy));
             (hook, config, thread)
