@@ -86,8 +86,9 @@ fn parcel_payload(parcel: Parcel, len: usize) -> Vec<u8> {
     let mut fill = u64::from(parcel.number);
     while payload.len() < len - 8 {
         fill = mix(fill);
-        payload.push(fill as u8);
+        payload.extend_from_slice(&fill.to_be_bytes());
     }
+    payload.truncate(len - 8);
     let digest = digest(&payload);
     payload.extend_from_slice(&digest.to_be_bytes());
     payload
@@ -124,15 +125,20 @@ fn head(from: NodeId, to: NodeId, number: u32) -> [u8; HEAD_LEN] {
     head
 }
 
-/// Byte `offset` of the stream between two nodes.
+/// `len` bytes from `offset` on of the stream between two nodes.
 #[must_use]
-pub fn stream_byte(from: NodeId, to: NodeId, offset: u32) -> u8 {
-    let block = offset / BLOCK as u32;
-    let at = offset as usize % BLOCK;
-    match head(from, to, block).get(at) {
-        Some(byte) => *byte,
-        None => mix(u64::from(block) << 32 | u64::from(from.0) << 16 | at as u64) as u8,
+pub fn stream_bytes(from: NodeId, to: NodeId, offset: u32, len: usize) -> Vec<u8> {
+    let skip = offset as usize % BLOCK;
+    let first = offset / BLOCK as u32;
+    let mut bytes = Vec::with_capacity(skip + len + BLOCK);
+    for block in first..first + (skip + len).div_ceil(BLOCK) as u32 {
+        let fill = mix(u64::from(block) << 32 | u64::from(from.0));
+        bytes.extend_from_slice(&head(from, to, block));
+        bytes.extend_from_slice(&fill.to_be_bytes());
+        bytes.extend_from_slice(&mix(fill).to_be_bytes());
     }
+    bytes.truncate(skip + len);
+    bytes.split_off(skip)
 }
 
 /// A frame with a TCP super-packet of `len` stream bytes from `offset` on, to be cut into
@@ -152,7 +158,7 @@ pub fn stream_frame(
     upper[12] = 5 << 4;
     upper[13] = 0x10; // ACK
     upper[14..16].copy_from_slice(&u16::MAX.to_be_bytes());
-    upper.extend((0..len as u32).map(|i| stream_byte(from, to, offset + i)));
+    upper.extend_from_slice(&stream_bytes(from, to, offset, len));
     let sum = fold(pseudo_header(from_addr, to_addr, protocol::TCP, upper.len()));
     upper[16..18].copy_from_slice(&sum.to_be_bytes());
     let packet = ip_packet(from_addr, to_addr, protocol::TCP, 0, &upper);

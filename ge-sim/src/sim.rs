@@ -10,6 +10,8 @@
 
 mod drive;
 mod events;
+mod outputs;
+mod stack;
 
 use crate::adversary::Adversary;
 use crate::check::{Checker, Violation};

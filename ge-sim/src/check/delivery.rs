@@ -1,7 +1,7 @@
 //! What stacks are handed: I4, I5, I10.
 
 use super::{Checker, Invariant, PerNode, Streams};
-use crate::packet::{NodeId, Parcel, stream_byte};
+use crate::packet::{NodeId, Parcel, stream_bytes};
 use ge_core::Mode;
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -85,7 +85,7 @@ impl Checker {
             return self.forged_opened(at, peer, "stream of another pair");
         }
         let end = offset + bytes.len() as u32;
-        let as_sent = (offset..end).zip(bytes).all(|(o, byte)| stream_byte(peer, at, o) == *byte);
+        let as_sent = stream_bytes(peer, at, offset, bytes.len()) == bytes;
         let stream = self.delivery.streams.entry(ends).or_default();
         if !as_sent || end > stream.sent {
             return self.forged_opened(at, peer, "stream bytes that were not sent");

@@ -1,34 +1,25 @@
-//! Between the engines and the world: what a runtime does, and where the checker looks on.
+//! Into the engines: what stacks send and what links bring, as a runtime hands it over.
 
 use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
-use crate::check::{Emission, Invariant, LinkUse, fingerprint};
+use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{
-    APP_PORT, Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, read_parcel, read_segment,
-};
+use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::batch::SealedBatch;
 use ge_core::flow::{Direction, HostPair};
-use ge_core::icmp_error::{ErrorKind, parse_error, quoted_parse};
-use ge_core::io::{
-    DatagramMeta, DatagramRun, ETHERNET_LEN, Event as Told, Frame, Incoming, NegotiationResult,
-    Outgoing, Output, VNET_LEN,
-};
-use ge_core::limits::{DATA_PORT, MIN_PMTU_V4, MIN_PMTU_V6, PIT_ROWS_HOST};
+use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, VNET_LEN};
+use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC};
-use ge_core::wire::icmp::{ECHO_LEN, emit_echo, parse_echo};
+use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
 use std::net::IpAddr;
-
-/// A session under an ended epoch is looked at twice a second, and wall time has whole seconds.
-const EPOCH_END_FELT: u64 = 2;
 
 impl Sim {
     /// A frame of the local stack is about to leave the machine.
@@ -83,13 +74,13 @@ impl Sim {
         row.is_some_and(|row| row.verdict == "pending")
     }
 
-    fn put_back(&mut self, id: NodeId, bytes: &[u8], by: LinkUse) {
+    pub(super) fn put_back(&mut self, id: NodeId, bytes: &[u8], by: LinkUse) {
         for packet in wire_packets(bytes) {
             self.emit(id, packet, by);
         }
     }
 
-    fn send_run(&mut self, id: NodeId, run: &DatagramRun) {
+    pub(super) fn send_run(&mut self, id: NodeId, run: &DatagramRun) {
         let (Some(from), Some((to, port))) = (run.from, run.to) else { return };
         for datagram in run.bytes.chunks(run.segment.max(1)) {
             let packet =
@@ -102,7 +93,7 @@ impl Sim {
     }
 
     /// An agent's machine puts a packet on its link.
-    fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse) {
+    pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse) {
         let node = self.node(id);
         let (instance, mode) = (node.instance, node.mode());
         self.check.emitted(&Emission { node: id, instance, mode, packet: &packet, by });
@@ -272,193 +263,6 @@ impl Sim {
         self.queue.pop(at);
         Some(payload)
     }
-
-    fn deliver_plaintext(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
-        let node = self.node(id);
-        let pair = HostPair::new(view.destination, view.source);
-        let row = node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)));
-        let mode = node.mode();
-        self.check.plaintext_accepted(id, view.source, mode, row.map(|row| row.verdict));
-        self.stack_receives(id, packet, view);
-    }
-
-    /// A packet came out of a session.
-    fn deliver_opened(&mut self, id: NodeId, packet: &[u8]) {
-        let mut packet = packet.to_vec();
-        if self.sabotage == Some(Sabotage::DeliverChanged)
-            && let Some(last) = packet.last_mut()
-        {
-            *last ^= 1;
-        }
-        let Ok(view) = ip::parse(&packet) else {
-            return self
-                .check
-                .fail(Invariant::I4SentOnce, format!("{id:?} was handed no IP packet"));
-        };
-        let Some(peer) = self.node_by_addr(view.source) else {
-            let detail = format!("{id:?} was handed a packet from {}", view.source);
-            return self.check.fail(Invariant::I4SentOnce, detail);
-        };
-        let times = if self.sabotage == Some(Sabotage::DeliverTwice) { 2 } else { 1 };
-        for _ in 0..times {
-            if let Some(whole) = self.reassembly.add(id, &packet, &view)
-                && let Ok(view) = ip::parse(&whole)
-            {
-                self.opened_once(id, peer, &whole, &view);
-            }
-        }
-    }
-
-    fn opened_once(&mut self, id: NodeId, peer: NodeId, packet: &[u8], view: &IpView) {
-        let upper = &packet[view.header_len..view.total_len];
-        if let Some((from, to, offset, bytes)) = read_segment(packet, view) {
-            self.check.segment_opened(id, peer, (from, to), offset, bytes);
-        } else if is_app(upper, view) {
-            match read_parcel(&upper[UDP_LEN..]) {
-                Ok(parcel) => self.check.parcel_opened(id, peer, parcel),
-                Err(why) => self.check.forged_opened(id, peer, why),
-            }
-        } else {
-            self.stack_receives(id, packet, view);
-        }
-    }
-
-    /// What a stack does with what arrives: count, answer a ping, learn about a path.
-    fn stack_receives(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
-        let upper = &packet[view.header_len..view.total_len];
-        if is_app(upper, view) {
-            if let Ok(parcel) = read_parcel(&upper[UDP_LEN..]) {
-                self.check.parcel_in_clear(parcel);
-            }
-        } else if let Some(echo) = parse_echo(packet, view) {
-            if echo.request && view.destination == self.node(id).addr {
-                let (from, to) = (view.destination, view.source);
-                let icmp = emit_echo(false, echo.id, echo.seq, echo.payload, from, to);
-                let reply = ip_packet(from, to, view.protocol, view.tos, &icmp);
-                self.queue.add(self.now, Event::Stack(id, frame(&reply)));
-            }
-        } else if let Some(error) = parse_error(packet, view)
-            && let ErrorKind::TooBig { mtu } = error.kind
-            && let Some(quoted) = quoted_parse(error.quoted)
-        {
-            let floor = if quoted.destination.is_ipv4() { MIN_PMTU_V4 } else { MIN_PMTU_V6 };
-            let known = &mut self.node_mut(id).path_mtu;
-            known.insert(quoted.destination, mtu.max(floor - 100));
-        }
-    }
-
-    /// Drains an engine after it was given something, does what it wants, and looks at its tables.
-    /// Returns how many packets it sent.
-    pub(super) fn after(&mut self, id: NodeId) -> usize {
-        let mut outputs = Vec::new();
-        let Some(engine) = self.node_mut(id).engine_mut() else { return 0 };
-        let until = loop {
-            match engine.poll_output() {
-                Output::Idle { until, .. } => break until,
-                output => outputs.push(output),
-            }
-        };
-        let sent = outputs.into_iter().map(|output| self.carry_out(id, output)).sum();
-        if let Some(until) = until {
-            self.set_wake(id, until.as_micros());
-        }
-        self.inspect(id);
-        sent
-    }
-
-    fn set_wake(&mut self, id: NodeId, until: u64) {
-        let at = until.max(self.now);
-        let node = self.node_mut(id);
-        if node.wake.is_none_or(|wake| at < wake) {
-            node.wake = Some(at);
-            self.queue.add(at, Event::Wake(id));
-        }
-    }
-
-    /// Returns how many packets left.
-    fn carry_out(&mut self, id: NodeId, output: Output) -> usize {
-        match output {
-            Output::Transmit(transmit) => {
-                let (from, to) = (transmit.from.0, transmit.to.0);
-                let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
-                let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
-                allow_fragments(&mut packet);
-                self.emit(id, packet, LinkUse::Engine);
-                1
-            }
-            Output::Datagrams(run) => {
-                self.send_run(id, &run);
-                run.count()
-            }
-            Output::PutBack(held) => {
-                self.put_back(id, &held.bytes, LinkUse::Passed);
-                1
-            }
-            Output::DeliverFrame(held) => {
-                let packet = held.bytes[PACKET_AT..].to_vec();
-                if let Ok(view) = ip::parse(&packet) {
-                    self.deliver_plaintext(id, &packet, &view);
-                }
-                0
-            }
-            Output::Deliver(packet) => {
-                if let Ok(view) = ip::parse(&packet) {
-                    self.stack_receives(id, &packet, &view);
-                }
-                0
-            }
-            Output::Kernel(verdict) => {
-                let now = self.now;
-                self.node_mut(id).apply(verdict, now);
-                0
-            }
-            Output::Event(event) => {
-                self.told(id, &event);
-                0
-            }
-            Output::Idle { .. } => 0,
-        }
-    }
-
-    fn told(&mut self, id: NodeId, event: &Told) {
-        self.note(|| format!("{id:?} {event:?}"));
-        match event {
-            Told::Negotiated { pair, result: NegotiationResult::Protected, .. } => {
-                self.check.secured(id, pair.remote.0);
-            }
-            Told::PeerGone { pair, reason: "goodbye" } => {
-                self.check.heard_goodbye(id, pair.remote.0);
-            }
-            _ => {}
-        }
-    }
-
-    fn inspect(&mut self, id: NodeId) {
-        let node = self.node(id);
-        let (now, installed) = (node.now(self.now), node.installed);
-        let Some(engine) = node.engine() else { return };
-        let mut sizes = engine.table_sizes();
-        let snapshot = engine.snapshot(now);
-        if self.sabotage == Some(Sabotage::Outgrow) {
-            sizes[0] += PIT_ROWS_HOST;
-        }
-        self.check.tables(id, sizes);
-        self.check.progress(id, &snapshot);
-        let up_to_date = installed.0 == self.mgmt.version()
-            && self.now > installed.1 + EPOCH_END_FELT * 1_000_000;
-        if !up_to_date {
-            return;
-        }
-        for peer in snapshot.flows.iter().filter_map(|flow| flow.peer.as_ref()) {
-            let ended = self
-                .mgmt
-                .epoch_ends(peer.group, peer.epoch)
-                .map_or(0, |ends| now.unix.0.saturating_sub(ends.0));
-            if ended > EPOCH_END_FELT {
-                self.check.used_ended_epoch(id, peer.epoch, ended);
-            }
-        }
-    }
 }
 
 /// A datagram on the data port, which the hook leaves to the socket.
@@ -474,10 +278,6 @@ fn is_negotiation(packet: &[u8], view: &IpView) -> bool {
     let payload = packet.get(view.header_len + ECHO_LEN..);
     matches!(view.protocol, protocol::ICMP | protocol::ICMPV6)
         && payload.is_some_and(|payload| payload.starts_with(&MAGIC))
-}
-
-fn is_app(upper: &[u8], view: &IpView) -> bool {
-    view.protocol == protocol::UDP && upper.get(2..4) == Some(&APP_PORT.to_be_bytes()[..])
 }
 
 /// A frame as its machine's network card puts it on the link.
@@ -500,14 +300,6 @@ fn wire_packets(bytes: &[u8]) -> Vec<Vec<u8>> {
         }
     }
     packets
-}
-
-/// Negotiation messages leave through a socket without path MTU discovery: IPv4 routers may cut
-/// them.
-fn allow_fragments(packet: &mut [u8]) {
-    if packet[0] >> 4 == 4 {
-        packet[6] &= !0x40;
-    }
 }
 
 fn name(class: Class) -> String {

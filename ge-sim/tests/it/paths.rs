@@ -79,8 +79,7 @@ fn largest(sim: &mut Sim, [a, b]: [ge_sim::NodeId; 2]) -> usize {
     });
     sim.flow(a, b, Traffic::Datagrams(1400), ms(100));
     sim.run_for(s(2)).unwrap();
-    let largest = *largest.borrow();
-    largest
+    largest.take()
 }
 
 #[test]

@@ -1,0 +1,136 @@
+//! Out of the engines: what they want done is done, and their tables are looked at.
+
+use super::Sim;
+use crate::check::LinkUse;
+use crate::packet::{NodeId, PACKET_AT, ip_packet};
+use crate::queue::Event;
+use crate::sabotage::Sabotage;
+use ge_core::io::{Event as Told, NegotiationResult, Output};
+use ge_core::limits::PIT_ROWS_HOST;
+use ge_core::wire::{ip, protocol};
+
+/// A session under an ended epoch is looked at twice a second, and wall time has whole seconds.
+const EPOCH_END_FELT: u64 = 2;
+
+impl Sim {
+    /// Drains an engine after it was given something, does what it wants, and looks at its tables.
+    /// Returns how many packets it sent.
+    pub(super) fn after(&mut self, id: NodeId) -> usize {
+        let mut outputs = Vec::new();
+        let Some(engine) = self.node_mut(id).engine_mut() else { return 0 };
+        let until = loop {
+            match engine.poll_output() {
+                Output::Idle { until, .. } => break until,
+                output => outputs.push(output),
+            }
+        };
+        let sent = outputs.into_iter().map(|output| self.carry_out(id, output)).sum();
+        if let Some(until) = until {
+            self.set_wake(id, until.as_micros());
+        }
+        self.inspect(id);
+        sent
+    }
+
+    fn set_wake(&mut self, id: NodeId, until: u64) {
+        let at = until.max(self.now);
+        let node = self.node_mut(id);
+        if node.wake.is_none_or(|wake| at < wake) {
+            node.wake = Some(at);
+            self.queue.add(at, Event::Wake(id));
+        }
+    }
+
+    /// Returns how many packets left.
+    fn carry_out(&mut self, id: NodeId, output: Output) -> usize {
+        match output {
+            Output::Transmit(transmit) => {
+                let (from, to) = (transmit.from.0, transmit.to.0);
+                let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
+                let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
+                allow_fragments(&mut packet);
+                self.emit(id, packet, LinkUse::Engine);
+                1
+            }
+            Output::Datagrams(run) => {
+                self.send_run(id, &run);
+                run.count()
+            }
+            Output::PutBack(held) => {
+                self.put_back(id, &held.bytes, LinkUse::Passed);
+                1
+            }
+            Output::DeliverFrame(held) => {
+                let packet = held.bytes[PACKET_AT..].to_vec();
+                if let Ok(view) = ip::parse(&packet) {
+                    self.deliver_plaintext(id, &packet, &view);
+                }
+                0
+            }
+            Output::Deliver(packet) => {
+                if let Ok(view) = ip::parse(&packet) {
+                    self.stack_receives(id, &packet, &view);
+                }
+                0
+            }
+            Output::Kernel(verdict) => {
+                let now = self.now;
+                self.node_mut(id).apply(verdict, now);
+                0
+            }
+            Output::Event(event) => {
+                self.told(id, &event);
+                0
+            }
+            Output::Idle { .. } => 0,
+        }
+    }
+
+    fn told(&mut self, id: NodeId, event: &Told) {
+        self.note(|| format!("{id:?} {event:?}"));
+        match event {
+            Told::Negotiated { pair, result: NegotiationResult::Protected, .. } => {
+                self.check.secured(id, pair.remote.0);
+            }
+            Told::PeerGone { pair, reason: "goodbye" } => {
+                self.check.heard_goodbye(id, pair.remote.0);
+            }
+            _ => {}
+        }
+    }
+
+    fn inspect(&mut self, id: NodeId) {
+        let node = self.node(id);
+        let (now, installed) = (node.now(self.now), node.installed);
+        let Some(engine) = node.engine() else { return };
+        let mut sizes = engine.table_sizes();
+        let snapshot = engine.snapshot(now);
+        if self.sabotage == Some(Sabotage::Outgrow) {
+            sizes[0] += PIT_ROWS_HOST;
+        }
+        self.check.tables(id, sizes);
+        self.check.progress(id, &snapshot);
+        let up_to_date = installed.0 == self.mgmt.version()
+            && self.now > installed.1 + EPOCH_END_FELT * 1_000_000;
+        if !up_to_date {
+            return;
+        }
+        for peer in snapshot.flows.iter().filter_map(|flow| flow.peer.as_ref()) {
+            let ended = self
+                .mgmt
+                .epoch_ends(peer.group, peer.epoch)
+                .map_or(0, |ends| now.unix.0.saturating_sub(ends.0));
+            if ended > EPOCH_END_FELT {
+                self.check.used_ended_epoch(id, peer.epoch, ended);
+            }
+        }
+    }
+}
+
+/// Negotiation messages leave through a socket without path MTU discovery: IPv4 routers may cut
+/// them.
+fn allow_fragments(packet: &mut [u8]) {
+    if packet[0] >> 4 == 4 {
+        packet[6] &= !0x40;
+    }
+}

@@ -1,0 +1,96 @@
+//! What the stacks of machines do with what they are handed.
+
+use super::Sim;
+use crate::check::Invariant;
+use crate::packet::{APP_PORT, NodeId, UDP_LEN, frame, ip_packet, read_parcel, read_segment};
+use crate::queue::Event;
+use crate::sabotage::Sabotage;
+use ge_core::flow::HostPair;
+use ge_core::icmp_error::{ErrorKind, parse_error, quoted_parse};
+use ge_core::limits::{MIN_PMTU_V4, MIN_PMTU_V6};
+use ge_core::wire::icmp::{emit_echo, parse_echo};
+use ge_core::wire::ip::{self, IpView};
+use ge_core::wire::protocol;
+
+/// A program may be told less than the floor of its IP version by so much: what a seal takes.
+const SEAL_ROOM: u16 = 100;
+
+impl Sim {
+    pub(super) fn deliver_plaintext(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
+        let node = self.node(id);
+        let pair = HostPair::new(view.destination, view.source);
+        let row = node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)));
+        let mode = node.mode();
+        self.check.plaintext_accepted(id, view.source, mode, row.map(|row| row.verdict));
+        self.stack_receives(id, packet, view);
+    }
+
+    /// A packet came out of a session.
+    pub(super) fn deliver_opened(&mut self, id: NodeId, packet: &[u8]) {
+        let mut packet = packet.to_vec();
+        if self.sabotage == Some(Sabotage::DeliverChanged)
+            && let Some(last) = packet.last_mut()
+        {
+            *last ^= 1;
+        }
+        let Ok(view) = ip::parse(&packet) else {
+            return self
+                .check
+                .fail(Invariant::I4SentOnce, format!("{id:?} was handed no IP packet"));
+        };
+        let Some(peer) = self.node_by_addr(view.source) else {
+            let detail = format!("{id:?} was handed a packet from {}", view.source);
+            return self.check.fail(Invariant::I4SentOnce, detail);
+        };
+        let times = if self.sabotage == Some(Sabotage::DeliverTwice) { 2 } else { 1 };
+        for _ in 0..times {
+            if let Some(whole) = self.reassembly.add(id, &packet, &view)
+                && let Ok(view) = ip::parse(&whole)
+            {
+                self.opened_once(id, peer, &whole, &view);
+            }
+        }
+    }
+
+    fn opened_once(&mut self, id: NodeId, peer: NodeId, packet: &[u8], view: &IpView) {
+        let upper = &packet[view.header_len..view.total_len];
+        if let Some((from, to, offset, bytes)) = read_segment(packet, view) {
+            self.check.segment_opened(id, peer, (from, to), offset, bytes);
+        } else if is_app(upper, view) {
+            match read_parcel(&upper[UDP_LEN..]) {
+                Ok(parcel) => self.check.parcel_opened(id, peer, parcel),
+                Err(why) => self.check.forged_opened(id, peer, why),
+            }
+        } else {
+            self.stack_receives(id, packet, view);
+        }
+    }
+
+    /// What a stack does with what arrives: count, answer a ping, learn about a path.
+    pub(super) fn stack_receives(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
+        let upper = &packet[view.header_len..view.total_len];
+        if is_app(upper, view) {
+            if let Ok(parcel) = read_parcel(&upper[UDP_LEN..]) {
+                self.check.parcel_in_clear(parcel);
+            }
+        } else if let Some(echo) = parse_echo(packet, view) {
+            if echo.request && view.destination == self.node(id).addr {
+                let (from, to) = (view.destination, view.source);
+                let icmp = emit_echo(false, echo.id, echo.seq, echo.payload, from, to);
+                let reply = ip_packet(from, to, view.protocol, view.tos, &icmp);
+                self.queue.add(self.now, Event::Stack(id, frame(&reply)));
+            }
+        } else if let Some(error) = parse_error(packet, view)
+            && let ErrorKind::TooBig { mtu } = error.kind
+            && let Some(quoted) = quoted_parse(error.quoted)
+        {
+            let floor = if quoted.destination.is_ipv4() { MIN_PMTU_V4 } else { MIN_PMTU_V6 };
+            let known = &mut self.node_mut(id).path_mtu;
+            known.insert(quoted.destination, mtu.max(floor - SEAL_ROOM));
+        }
+    }
+}
+
+fn is_app(upper: &[u8], view: &IpView) -> bool {
+    view.protocol == protocol::UDP && upper.get(2..4) == Some(&APP_PORT.to_be_bytes()[..])
+}
