@@ -184,7 +184,11 @@ impl Initiator {
             .ok_or(Reject::BadSeal("CDN path part"))?;
         let path = CdnPath::parse(&path)?;
         must_equal(&path.mpit_hash, &expected.mpit_hash, "the CDN is for another MPIT")?;
-        must_equal(&path.certificate, &expected.peer_certificate, "another certificate")?;
+        must_equal(
+            &path.certificate,
+            &expected.peer_certificate,
+            "the CDN has another certificate",
+        )?;
         let text = transcript::cdn_text(&expected.decision, &expected.mpit_hash);
         if !sign::verify(&expected.peer_identity, &text, &path.signature) {
             return Err(Reject::BadSignature);

@@ -9,7 +9,7 @@ use crate::dprp::responder::Responder;
 use crate::keyring::DomainKeys;
 use crate::limits::{MESSAGE_MAX, PATH_RECORDS};
 use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{TableRow, peek};
+use crate::wire::dprp::{HEADER_LEN, TableRow, peek};
 
 /// Both ends after the RGI was sent.
 struct Scene {
@@ -156,4 +156,78 @@ fn rows_and_records_must_be_as_many_as_the_header_says() {
         let read = scene.responder.consume_mpit(&scene.r, &mpit, &mut scene.rng, NOW).err();
         assert!(matches!(read, Some(Reject::Malformed(_))), "{read:?}");
     }
+}
+
+/// An agent on the path holds the domain key: it can open a path part, change it and seal it again.
+/// `at` is where the part lies in the message.
+fn reseal(
+    message: &[u8],
+    at: core::ops::Range<usize>,
+    part: Use,
+    change: impl FnOnce(&mut Vec<u8>),
+) -> Vec<u8> {
+    let domain = Domain::new(1);
+    let keyring = domain.member(9, &[]).keyring();
+    let keys = keys(&keyring);
+    let sids = path::sids(&peek(message).unwrap());
+    let mut plaintext = path::open(&keys.record, part, sids, &message[at.clone()]).unwrap();
+    change(&mut plaintext);
+    let mut forged = message[..message.len() - MAC_LEN].to_vec();
+    forged[at].copy_from_slice(&path::seal(&keys.record, part, sids, &plaintext, &mut rng(7)));
+    tags::append_mac1(&mut forged, &keys.mac1);
+    forged
+}
+
+/// Flips one bit of a byte.
+fn flip(at: usize) -> impl FnOnce(&mut Vec<u8>) {
+    move |plaintext| plaintext[at] ^= 1
+}
+
+#[test]
+fn a_path_part_changed_on_the_path_is_refused() {
+    let mut scene = Scene::new();
+    let part = scene.rgi.len() - MAC_LEN - 236..scene.rgi.len() - MAC_LEN;
+    // Digest, flow, initiator's tags, responder's tags, mode; and the same content sealed again.
+    for at in [Some(0), Some(34), Some(80), Some(140), None] {
+        let change = |plaintext: &mut Vec<u8>| at.map_or((), |at| flip(at)(plaintext));
+        let forged = reseal(&scene.rgi, part.clone(), Use::Rgi, change);
+        let read = scene.initiator.consume_rgi(&scene.i, &forged, &mut scene.rng, NOW).err();
+        let expected = match at {
+            Some(0) => "the RGI answers another DDE",
+            Some(34) => "the RGI has another flow",
+            Some(80) => "the RGI has other tags than the DDE",
+            _ => "the path part is not the one that was sent",
+        };
+        assert_eq!(read, Some(Reject::Misbehaved(expected)), "{at:?}");
+    }
+    let (_, mpit) = scene.initiator.consume_rgi(&scene.i, &scene.rgi, &mut scene.rng, NOW).unwrap();
+    let part = HEADER_LEN + 104..mpit.len() - MAC_LEN;
+    // Both ephemeral keys, time, flow, the responder's and the initiator's certificate, signature.
+    for at in [Some(0), Some(32), Some(71), Some(80), Some(112), Some(200), Some(500), None] {
+        let change = |plaintext: &mut Vec<u8>| at.map_or((), |at| flip(at)(plaintext));
+        let forged = reseal(&mpit, part.clone(), Use::Mpit, change);
+        let read = scene.responder.consume_mpit(&scene.r, &forged, &mut scene.rng, NOW).err();
+        let expected = match at {
+            Some(0) => "the MPIT has another initiator's key",
+            Some(32) => "the MPIT has another responder's key",
+            Some(71) => "the MPIT has another time stamp",
+            Some(80) => "the MPIT has another flow",
+            Some(112) => "the MPIT is for another agent",
+            _ => "the path part is not the one that was sent",
+        };
+        assert_eq!(read, Some(Reject::Misbehaved(expected)), "{at:?}");
+    }
+    let (_, cdn) = scene.responder.consume_mpit(&scene.r, &mpit, &mut scene.rng, NOW).unwrap();
+    let part = HEADER_LEN + 48..cdn.len() - MAC_LEN;
+    let cases = [
+        (0, Reject::Misbehaved("the CDN is for another MPIT")),
+        (40, Reject::Misbehaved("the CDN has another certificate")),
+        (32 + 322 + 5, Reject::BadSignature),
+    ];
+    for (at, expected) in cases {
+        let forged = reseal(&cdn, part.clone(), Use::Cdn, flip(at));
+        let read = scene.initiator.consume_cdn(&scene.i, &forged, NOW);
+        assert_eq!(read, Err(expected), "{at}");
+    }
+    assert_eq!(scene.initiator.consume_cdn(&scene.i, &cdn, NOW), Ok(()));
 }
