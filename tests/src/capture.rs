@@ -227,8 +227,13 @@ fn read(
     stop: &AtomicBool,
 ) -> Result<()> {
     let mut frame = vec![0u8; FRAME_MAX];
+    let mut stopping = false;
     loop {
-        let stopping = stop.load(Ordering::Relaxed);
+        if !stopping && stop.load(Ordering::Relaxed) {
+            // Else a busy link would always have one more frame.
+            refuse_all(socket)?;
+            stopping = true;
+        }
         let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd, and it lives.
         let ready = unsafe { libc::poll(&raw mut waiting, 1, POLL_MS) };
@@ -243,6 +248,26 @@ fn read(
             return Ok(());
         }
     }
+}
+
+/// Lets no further frame into the socket; those that wait stay.
+fn refuse_all(socket: &OwnedFd) -> Result<()> {
+    // One instruction of classic BPF: return 0, keep no byte.
+    let mut code =
+        libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
+    let program = libc::sock_fprog { len: 1, filter: &raw mut code };
+    // SAFETY: the kernel copies the program, which lives, with its length.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_FILTER,
+            (&raw const program).cast(),
+            size_of::<libc::sock_fprog>() as libc::socklen_t,
+        )
+    };
+    ensure!(result == 0, last_error("closing the capture"));
+    Ok(())
 }
 
 /// One frame, or `None` if none waits.

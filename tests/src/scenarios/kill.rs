@@ -27,7 +27,7 @@ pub(crate) const LIST: &[Scenario] = &[
 ];
 
 /// Kills without `E2E_KILLS`.
-const KILLS: u32 = 6;
+const KILLS: u32 = 3;
 /// TCP doubles its wait with every loss, so that a pause of a second may take two to end.
 const RECOVERY: Duration = Duration::from_secs(20);
 
