@@ -95,8 +95,10 @@ fn conditions(rng: &mut impl Rng, v4: bool) -> Conditions {
     let smallest: u16 = if v4 { 576 } else { 1280 };
     let mtu =
         if hit(rng, 200) { smallest + below(rng, u64::from(9001 - smallest)) as u16 } else { 1500 };
+    // Now and then a way so long that the retry ladder is over before an answer can come.
+    let longest = if hit(rng, 50) { 2_500_000 } else { 80_000 };
     Conditions {
-        latency: 100 + below(rng, 80_000),
+        latency: 100 + below(rng, longest),
         jitter: below(rng, 20_000),
         loss,
         duplicate,
