@@ -3,15 +3,26 @@
 
 use ge_core::{Instant, Now, UnixTime};
 use nix::time::{ClockId, clock_gettime};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Reads both clocks.
+/// Seconds the management server's clock is ahead of this machine's.
+static SERVER_AHEAD: AtomicI64 = AtomicI64::new(0);
+
+/// Makes the server's clock the one that counts for certificates, epochs and time stamps: an epoch
+/// ends for everybody at once, however wrong this machine's clock is.
+pub fn follow_server(seconds_ahead: i64) {
+    SERVER_AHEAD.store(seconds_ahead, Ordering::Relaxed);
+}
+
+/// Reads both clocks; wall time as the management server sees it.
 ///
 /// A clock set before 1970 reads as 1970: every certificate is then "not yet valid", which fails
 /// closed.
 #[must_use]
 pub fn now() -> Now {
-    Now { mono: mono(), unix: unix() }
+    let ahead = SERVER_AHEAD.load(Ordering::Relaxed);
+    Now { mono: mono(), unix: UnixTime(unix().0.saturating_add_signed(ahead)) }
 }
 
 /// Monotonic time since boot, suspend included, in microseconds.
@@ -24,7 +35,7 @@ pub fn mono() -> Instant {
     Instant::from_micros(secs.saturating_mul(1_000_000).saturating_add(micros))
 }
 
-/// Wall time in whole seconds since 1970.
+/// This machine's wall time in whole seconds since 1970.
 #[must_use]
 pub fn unix() -> UnixTime {
     UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))

@@ -269,6 +269,13 @@ impl KeyClient {
         }
     }
 
+    /// True if exactly this is in force: nothing to verify, keep or tell.
+    fn is_held(&self, bundle: &Bundle) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.version == bundle.version && held.lease == bundle.lease)
+    }
+
     /// Verifies an answer, keeps it and puts it into words of the engine.
     fn take_in(&mut self, bundle: &Bundle) -> Result<Membership, KeyClientError> {
         let membership = verify::membership(bundle, &self.enrolment, &self.identity)?;

@@ -31,7 +31,7 @@ use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Membership};
 use mgmt_api::ServerAddress;
 use std::future::Future;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -62,7 +62,7 @@ pub fn run(
         client.identity().clone(),
         membership,
         &options.interfaces,
-        &resolved(&client),
+        &literal_servers(&client),
         commands,
         Arc::clone(&metrics),
         facts.clone(),
@@ -100,11 +100,13 @@ pub fn run(
     served.and(ran)
 }
 
-/// Addresses of the management server, as far as its names can be resolved now.
-fn resolved(client: &KeyClient) -> Vec<SocketAddr> {
+/// Addresses of the management server that are written as addresses. Names are not asked for:
+/// what a resolver says must not open a port of this machine.
+fn literal_servers(client: &KeyClient) -> Vec<SocketAddr> {
     let servers = client.enrolment().servers.iter();
-    let resolve = |server: &ServerAddress| (server.host(), server.port()).to_socket_addrs();
-    servers.filter_map(|server| resolve(server).ok()).flatten().collect()
+    let literal =
+        |server: &ServerAddress| Some((server.host().parse::<IpAddr>().ok()?, server.port()));
+    servers.filter_map(literal).map(SocketAddr::from).collect()
 }
 
 /// The data path of one agent, ready to run on a thread of its own.
@@ -113,14 +115,15 @@ pub struct DataPath {
 }
 
 impl DataPath {
-    /// Opens the devices, installs the hook and puts `membership` in force. Packets are captured
-    /// from here on; call [`DataPath::run`] at once.
+    /// Opens the devices, installs the hook and puts `membership` in force; without one the agent
+    /// is closed until it is given one. Packets are captured from here on; call
+    /// [`DataPath::run`] at once.
     ///
     /// # Errors
     /// What the kernel refused, or a membership that cannot be used; nothing is left behind.
     pub fn open(
         identity: Identity,
-        membership: Membership,
+        membership: Option<Membership>,
         interfaces: &[String],
         servers: &[SocketAddr],
         commands: CommandReceiver,
@@ -129,11 +132,15 @@ impl DataPath {
     ) -> Result<Self, RunError> {
         let seed = entropy::seed()
             .map_err(|error| RunError::system("read random bytes", std::io::Error::other(error)))?;
-        let mode = membership.mode;
         let mut engine = Engine::new(identity, seed);
-        engine.install(membership, crate::clock::now()).map_err(|error| {
-            RunError::NotEnrolled(format!("the membership of this host cannot be used: {error}"))
-        })?;
+        if let Some(membership) = membership {
+            engine.install(membership, crate::clock::now()).map_err(|error| {
+                RunError::NotEnrolled(format!(
+                    "the membership of this host cannot be used: {error}"
+                ))
+            })?;
+        }
+        let mode = engine.mode();
         let devices = Devices::open(interfaces, servers, mode).map_err(kernel_error)?;
         Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
     }

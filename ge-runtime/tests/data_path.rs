@@ -43,7 +43,7 @@ fn host(domain: &Domain, number: u8, interface: &'static str, mode: Mode) -> Hos
         started.recv().unwrap();
         let path = DataPath::open(
             identity,
-            membership,
+            Some(membership),
             &[interface.to_owned()],
             &[],
             receiver,

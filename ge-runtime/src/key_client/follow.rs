@@ -74,16 +74,18 @@ impl Follower {
     async fn connected(&mut self, backoff: &mut Backoff) -> Result<Infallible, KeyClientError> {
         let servers = &self.client.enrolment.servers;
         let mut connection = connect_any(servers, &self.tls, &*self.client.connector).await?;
+        // The first answer of a connection always brings a bundle, and with it the server's clock.
+        let mut known = 0;
         loop {
             let news = if self.is_renewal_due() {
                 Some(self.renew(&mut connection).await?)
             } else {
-                let after = self.client.held.as_ref().map_or(0, |held| held.version);
-                connection.bundle(after).await?
+                connection.bundle(known).await?
             };
             if let Some(bundle) = news {
                 self.take_in(&bundle).await?;
             }
+            known = self.client.held.as_ref().map_or(0, |held| held.version);
             backoff.reset();
             self.note_success(&connection);
         }
@@ -105,8 +107,11 @@ impl Follower {
     }
 
     async fn take_in(&mut self, bundle: &Bundle) -> Result<(), KeyClientError> {
-        let membership = self.client.take_in(bundle)?;
         self.offset = clock_offset(bundle.server_time);
+        if self.client.is_held(bundle) {
+            return Ok(()); // asked for the server's clock only
+        }
+        let membership = self.client.take_in(bundle)?;
         if self.offset.unsigned_abs() > CLOCK_WARNING {
             tracing::warn!(
                 seconds = self.offset,

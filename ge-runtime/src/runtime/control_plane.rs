@@ -1,5 +1,6 @@
 //! The tokio side of a running agent: people, metrics, the management server, signals.
 
+use crate::clock;
 use crate::command::{Command, CommandSender, SendError};
 use crate::frontend::Frontend;
 use crate::key_client::{KeyClient, KeyUpdate, SyncState};
@@ -76,6 +77,7 @@ async fn note(mut stand: watch::Receiver<SyncState>, facts: SharedFacts) {
     while stand.changed().await.is_ok() {
         let state = stand.borrow_and_update().clone();
         facts.set_server(state.server);
+        clock::follow_server(state.clock_offset);
         match (state.last_error, state.last_success) {
             (Some((since, _)), _) => facts.server_failed(since),
             (None, Some(at)) => facts.server_reached(at),

@@ -95,18 +95,27 @@ pub(super) struct Devices {
     /// Names to protect; empty means every interface with a global route.
     wanted: Vec<String>,
     next_tun: usize,
+    /// The kernel may hold verdicts that are no longer ours: the sets must be emptied.
+    flush: bool,
 }
 
 impl Devices {
     /// Opens everything and installs the hook last: until then nothing of the machine's traffic
-    /// is touched, and if anything fails nothing is left behind.
+    /// is touched, and if anything fails nothing is left behind. Without named interfaces a
+    /// machine may start before it has a default route; what comes up later is attached then.
     pub(super) fn open(
         wanted: &[String],
         servers: &[SocketAddr],
         mode: Mode,
     ) -> Result<Self, KernelError> {
         let links = LinkWatch::open()?;
-        let chosen = links::select(wanted)?;
+        let chosen = match links::select(wanted) {
+            Err(error @ KernelError::NoDefaultRoute { .. }) => {
+                warn!(%error, "nothing is protected until an interface gets a default route");
+                Vec::new()
+            }
+            chosen => chosen?,
+        };
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
         let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
         let icmp = IcmpSocket::open(MARK)?;
@@ -122,7 +131,8 @@ impl Devices {
         }
         let hook = Arc::new(Mutex::new(Some(hook)));
         let (wanted, servers) = (wanted.to_vec(), servers.to_vec());
-        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, servers, wanted, next_tun })
+        let flush = false;
+        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, servers, wanted, next_tun, flush })
     }
 
     pub(super) fn shared_hook(&self) -> SharedHook {
@@ -138,29 +148,58 @@ impl Devices {
         lock(&self.hook).as_mut().map_or(Ok(()), act)
     }
 
-    /// Interfaces or addresses changed: attach what came, let go what went.
-    pub(super) fn follow_links(&mut self, mode: Mode) -> Result<(), KernelError> {
+    /// Brings interfaces and rules to what they should be: attaches what came, lets go what went,
+    /// and rewrites the table if it is not the wanted one. What is written is compared with what
+    /// the kernel was last given, not with what was wanted before, so that a step that failed is
+    /// done by the next call.
+    ///
+    /// # Errors
+    /// The first thing that failed; the rest was done all the same.
+    pub(super) fn reconcile(&mut self, mode: Mode) -> Result<(), KernelError> {
+        let attached = self.attach_present();
+        let wanted = config(mode, &self.attached, &self.servers);
+        let flush = self.flush;
+        self.with_hook(|hook| {
+            if !flush && *hook.config() == wanted { Ok(()) } else { hook.reinstall(&wanted) }
+        })?;
+        self.flush = false;
+        attached
+    }
+
+    fn attach_present(&mut self) -> Result<(), KernelError> {
         let present = links::list()?;
         let routed = links::default_route_interfaces()?;
-        let before = config(mode, &self.attached, &self.servers);
         self.attached.retain(|attached| {
             present.iter().any(|link| link.info.interface == attached.interface)
         });
+        let mut result = Ok(());
         for link in present.into_iter().filter(|link| link.ethernet) {
             let info = link.info;
             if let Some(at) = self.attached.iter().position(|a| a.interface == info.interface) {
                 self.attached[at].info = info;
             } else if self.is_wanted(&info, &routed) {
-                info!(interface = info.name, "an interface came up");
-                self.attached.push(Attached::open(info, self.next_tun)?);
+                let name = info.name.clone();
+                let opened = Attached::open(info, self.next_tun);
                 self.next_tun += 1;
+                match opened {
+                    Ok(attached) => {
+                        info!(interface = name, "under the hook");
+                        self.attached.push(attached);
+                    }
+                    Err(error) => result = Err(error),
+                }
             }
         }
-        let after = config(mode, &self.attached, &self.servers);
-        if before != after {
-            self.with_hook(|hook| hook.reinstall(&after))?;
+        result
+    }
+
+    /// Lets an interface go whose TUN is broken. Its packets die in the hook until
+    /// [`Devices::reconcile`] attaches it anew.
+    pub(super) fn detach(&mut self, index: usize) {
+        if index < self.attached.len() {
+            let gone = self.attached.remove(index);
+            warn!(interface = gone.info.name, "its TUN was taken away; it gets a new one");
         }
-        Ok(())
     }
 
     fn is_wanted(&self, info: &InterfaceInfo, routed: &BTreeSet<Interface>) -> bool {
@@ -168,10 +207,6 @@ impl Devices {
             return routed.contains(&info.interface);
         }
         self.wanted.contains(&info.name)
-    }
-
-    pub(super) fn set_mode(&self, mode: Mode) -> Result<(), KernelError> {
-        self.with_hook(|hook| hook.set_mode(mode))
     }
 
     /// Interfaces under the hook, and every address of the machine.
@@ -230,10 +265,15 @@ impl Devices {
         }
     }
 
-    pub(super) fn apply(&self, verdicts: &[KernelVerdict]) {
-        if let Err(error) = self.with_hook(|hook| hook.apply(verdicts)) {
-            warn!(%error, "the kernel did not take verdicts; their packets stay with the agent");
+    /// Hands verdicts to the kernel. False if it did not take them: then it may still pass in
+    /// clear what is protected by now, and [`Devices::reconcile`] must empty the sets.
+    pub(super) fn apply(&mut self, verdicts: &[KernelVerdict]) -> bool {
+        let applied = self.with_hook(|hook| hook.apply(verdicts));
+        if let Err(error) = &applied {
+            warn!(%error, "the kernel did not take verdicts; its sets are emptied");
+            self.flush = true;
         }
+        applied.is_ok()
     }
 
     pub(super) fn remove_hook(&self) {

@@ -2,6 +2,7 @@
 //! be away), from the server it enrolled with otherwise, with a token the first time.
 
 use super::connector::HookConnector;
+use crate::hook::Hook;
 use crate::key_client::{
     KeyClient, KeyClientError, KeyUpdate, Machine, Resumed, SyncState, has_aes,
 };
@@ -10,10 +11,13 @@ use crate::state_dir::{StateDir, StateError};
 use ge_core::membership::Membership;
 use mgmt_api::{Kind, ServerAddress, Token};
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tracing::warn;
+use zeroize::Zeroizing;
 
 /// An enrolled host without a cache waits so long for the server at start.
 const FIRST_CONTACT: Duration = Duration::from_secs(15);
@@ -21,7 +25,9 @@ const FIRST_CONTACT: Duration = Duration::from_secs(15);
 /// What a start needs of the server's side.
 pub(super) struct Enrolled {
     pub(super) client: KeyClient,
-    pub(super) membership: Membership,
+    /// `None`: a dead agent's closed rules are in force and there is no cache. The data path must
+    /// take the rules over, closed and without keys, before the server can be reached at all.
+    pub(super) membership: Option<Membership>,
 }
 
 /// Finds the membership.
@@ -32,7 +38,12 @@ pub(super) async fn enrolled(
     let state = StateDir::open(&options.state).map_err(state_error)?;
     let connector = Arc::new(connector.clone());
     match KeyClient::resume(state, has_aes(), connector.clone()).map_err(client_error)? {
-        Resumed::Enrolled(client, Some(membership)) => Ok(Enrolled { client, membership }),
+        Resumed::Enrolled(client, Some(membership)) => {
+            Ok(Enrolled { client, membership: Some(membership) })
+        }
+        Resumed::Enrolled(client, None) if orphaned_rules() => {
+            Ok(Enrolled { client, membership: None })
+        }
         Resumed::Enrolled(client, None) => fetch(client, options, connector).await,
         Resumed::NotEnrolled(state) => enrol(state, options, connector).await,
     }
@@ -44,13 +55,20 @@ async fn enrol(
     connector: Arc<HookConnector>,
 ) -> Result<Enrolled, RunError> {
     let token = read_token(options)?;
+    if orphaned_rules() {
+        return Err(RunError::NotEnrolled(
+            "the rules of a closed agent are still in force here but its state is gone, so the \
+             management server cannot be reached; remove them first: ges down --purge"
+                .into(),
+        ));
+    }
     let server = options.server.as_deref().map(parse_server).transpose()?;
     let machine = Machine::here(Kind::Host, Vec::new());
     let (client, membership) =
         KeyClient::enrol(state, &token, server.as_ref(), &machine, connector)
             .await
             .map_err(client_error)?;
-    Ok(Enrolled { client, membership })
+    Ok(Enrolled { client, membership: Some(membership) })
 }
 
 fn read_token(options: &RunOptions) -> Result<Token, RunError> {
@@ -61,9 +79,13 @@ fn read_token(options: &RunOptions) -> Result<Token, RunError> {
                 .into(),
         ));
     };
-    let text = fs::read_to_string(path).map_err(|error| {
+    let failed = |error| {
         RunError::BadOption(format!("the token file {} cannot be read: {error}", path.display()))
-    })?;
+    };
+    if fs::metadata(path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
+        warn!(file = %path.display(), "others may read the token file; chmod 600 it");
+    }
+    let text = Zeroizing::new(fs::read_to_string(path).map_err(failed)?);
     text.trim().parse().map_err(|error| RunError::BadOption(format!("{}: {error}", path.display())))
 }
 
@@ -104,7 +126,7 @@ async fn fetch(
     let state = StateDir::open(&options.state).map_err(state_error)?;
     match KeyClient::resume(state, has_aes(), connector).map_err(client_error)? {
         Resumed::Enrolled(client, _) => {
-            Ok(Enrolled { client, membership: Membership::clone(&membership) })
+            Ok(Enrolled { client, membership: Some(Membership::clone(&membership)) })
         }
         Resumed::NotEnrolled(_) => {
             Err(RunError::NotEnrolled("the state directory changed while starting".into()))
@@ -112,8 +134,17 @@ async fn fetch(
     }
 }
 
+/// A table of ours is there although no agent runs: a closed agent died.
+fn orphaned_rules() -> bool {
+    // What cannot be read will fail again, with its reason, when the hook is installed.
+    Hook::installed().unwrap_or(false)
+}
+
 fn state_error(error: StateError) -> RunError {
-    RunError::BadOption(error.to_string())
+    RunError::System {
+        what: "use the state directory".into(),
+        source: std::io::Error::other(error),
+    }
 }
 
 fn client_error(error: KeyClientError) -> RunError {

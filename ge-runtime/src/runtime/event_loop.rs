@@ -29,6 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Frames taken from one TUN before the other descriptors get their turn.
@@ -37,6 +38,8 @@ const FRAMES_PER_TURN: usize = 64;
 const BUFFERS_PER_TURN: usize = 16;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
 const BATCH_BYTES: usize = 256 * 1024;
+/// Between two attempts to bring interfaces and rules to what they should be.
+const RECONCILE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep without a deadline, so that a clock step is noticed.
 const SLEEP_MAX_MS: u16 = 1000;
 /// One super-packet with its headers, or one buffer of merged datagrams.
@@ -64,6 +67,8 @@ pub(super) struct EventLoop {
     verdicts: Vec<KernelVerdict>,
     buffer: Vec<u8>,
     deadline: Option<Instant>,
+    /// When to bring the kernel to what it should be again, after that failed.
+    retry_at: Option<Instant>,
 }
 
 impl EventLoop {
@@ -85,6 +90,7 @@ impl EventLoop {
             verdicts: Vec::new(),
             buffer: vec![0; BUFFER],
             deadline: None,
+            retry_at: None,
         }
     }
 
@@ -106,7 +112,10 @@ impl EventLoop {
                 return Ended::Stopped;
             }
             if ready.links {
-                self.follow_links();
+                self.drain_links();
+            }
+            if ready.links || self.retry_at.is_some() {
+                self.reconcile(now);
             }
             for index in ready.tuns {
                 self.read_frames(index, now);
@@ -119,15 +128,26 @@ impl EventLoop {
         }
     }
 
-    fn follow_links(&mut self) {
-        let followed = match self.devices.links.drain() {
-            Ok(_) => self.devices.follow_links(self.engine.mode()),
-            Err(error) => Err(crate::error::KernelError::io("watch the interfaces", error)),
-        };
-        if let Err(error) = followed {
-            warn!(%error, "a change of interfaces could not be followed");
+    /// Brings the kernel to what it should be, at once or, after a failure, when its time has
+    /// come: a failed attempt makes link events itself, which must not start the next.
+    fn reconcile(&mut self, now: Now) {
+        if self.retry_at.is_some_and(|at| at > now.mono) {
+            return;
         }
+        self.retry_at = match self.devices.reconcile(self.engine.mode()) {
+            Ok(()) => None,
+            Err(error) => {
+                warn!(%error, "interfaces and rules are not as they should be; trying again");
+                Some(now.mono + RECONCILE_RETRY)
+            }
+        };
         self.refresh_interfaces();
+    }
+
+    fn drain_links(&self) {
+        if let Err(error) = self.devices.links.drain() {
+            warn!(%error, "changes of interfaces cannot be watched");
+        }
     }
 
     fn wait(&self) -> io::Result<Ready> {
@@ -199,10 +219,9 @@ impl EventLoop {
         }
         let mode = self.engine.mode();
         info!(version, mode = mode.as_str(), "policy in force");
-        if mode != before
-            && let Err(error) = self.devices.set_mode(mode)
-        {
-            warn!(%error, "the packet hook could not follow the mode");
+        if mode != before {
+            self.retry_at = None; // a new mode does not wait for an old failure
+            self.reconcile(now);
         }
     }
 
@@ -221,6 +240,8 @@ impl EventLoop {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     warn!(%error, "TUN read failed");
+                    self.devices.detach(index);
+                    self.reconcile(now);
                     break;
                 }
             };
@@ -253,7 +274,7 @@ impl EventLoop {
     }
 
     fn read_datagrams(&mut self, socket: Socket, now: Now) {
-        let Some(tun) = self.devices.attached.first().map(|attached| &attached.tun) else { return };
+        let tun = self.devices.attached.first().map(|attached| &attached.tun);
         for _ in 0..BUFFERS_PER_TURN {
             let data = match socket {
                 Socket::V4 => Some(&self.devices.data_v4),
@@ -269,7 +290,12 @@ impl EventLoop {
                 }
             };
             let buffer = &mut self.buffer[..len];
-            let mut write = |gather: Gather<'_>| write_gather(tun, &gather);
+            // Without an interface there is nobody to hand packets to.
+            let mut write = |gather: Gather<'_>| {
+                if let Some(tun) = tun {
+                    write_gather(tun, &gather);
+                }
+            };
             self.engine.datagrams(buffer, segment, &meta, now, &mut write);
         }
         self.drain(now);
@@ -303,8 +329,11 @@ impl EventLoop {
             }
         }
         if !self.verdicts.is_empty() {
-            self.devices.apply(&self.verdicts);
+            let applied = self.devices.apply(&self.verdicts);
             self.verdicts.clear();
+            if !applied {
+                self.reconcile(now);
+            }
         }
         self.probes.settle(&self.engine, now);
     }
