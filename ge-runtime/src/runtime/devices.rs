@@ -276,6 +276,12 @@ impl Devices {
         applied.is_ok()
     }
 
+    /// Gives the hook up and leaves its rules in force. Whoever waits for this agent to be gone
+    /// must find the rules without an owner.
+    pub(super) fn leave_hook(&self) {
+        drop(lock(&self.hook).take());
+    }
+
     pub(super) fn remove_hook(&self) {
         if let Some(hook) = lock(&self.hook).take()
             && let Err(error) = hook.remove()

@@ -2,12 +2,15 @@
 //! be away), from the server it enrolled with otherwise, with a token the first time.
 
 use super::connector::HookConnector;
+use super::kernel_error;
 use crate::hook::Hook;
 use crate::key_client::{
     KeyClient, KeyClientError, KeyUpdate, Machine, Resumed, SyncState, has_aes,
 };
 use crate::options::{RunError, RunOptions};
 use crate::state_dir::{StateDir, StateError};
+use crate::udp_socket::UdpSocket;
+use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::membership::Membership;
 use mgmt_api::{Kind, ServerAddress, Token};
 use std::fs;
@@ -41,7 +44,7 @@ pub(super) async fn enrolled(
         Resumed::Enrolled(client, Some(membership)) => {
             Ok(Enrolled { client, membership: Some(membership) })
         }
-        Resumed::Enrolled(client, None) if orphaned_rules() => {
+        Resumed::Enrolled(client, None) if orphaned_rules()? => {
             Ok(Enrolled { client, membership: None })
         }
         Resumed::Enrolled(client, None) => fetch(client, options, connector).await,
@@ -55,7 +58,7 @@ async fn enrol(
     connector: Arc<HookConnector>,
 ) -> Result<Enrolled, RunError> {
     let token = read_token(options)?;
-    if orphaned_rules() {
+    if orphaned_rules()? {
         return Err(RunError::NotEnrolled(
             "the rules of a closed agent are still in force here but its state is gone, so the \
              management server cannot be reached; remove them first: ges down --purge"
@@ -135,9 +138,13 @@ async fn fetch(
 }
 
 /// A table of ours is there although no agent runs: a closed agent died.
-fn orphaned_rules() -> bool {
+fn orphaned_rules() -> Result<bool, RunError> {
     // What cannot be read will fail again, with its reason, when the hook is installed.
-    Hook::installed().unwrap_or(false)
+    if !Hook::installed().unwrap_or(false) {
+        return Ok(false);
+    }
+    // A living agent holds the data port as well.
+    UdpSocket::bind_v4(DATA_PORT, MARK).map(|_| true).map_err(kernel_error)
 }
 
 fn state_error(error: StateError) -> RunError {

@@ -351,8 +351,9 @@ impl EventLoop {
     fn finish(&mut self, now: Now) {
         self.engine.stop(now);
         self.drain(now);
-        if self.engine.mode() == Mode::Open {
-            self.devices.remove_hook();
+        match self.engine.mode() {
+            Mode::Open => self.devices.remove_hook(),
+            Mode::Closed => self.devices.leave_hook(),
         }
     }
 }
