@@ -2,7 +2,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Phase, Protected, Row, RowState, Via};
+use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
 use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, consume_dde};
 use crate::flow::{FlowKey, HostPair};
@@ -23,8 +23,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What this agent remembers as responder.
 #[derive(Default)]
 pub(super) struct Answers {
-    /// By the number the initiator gave: repeats of its DDE get the same RGI, repeats of its MPIT
-    /// the same CDN.
+    /// By the number the initiator gave: repeats of its DDE get the same RGI or NOMATCH, repeats of
+    /// its MPIT the same CDN.
     by_initiator: BTreeMap<NegotiationId, Answer>,
     seen: Seen,
     nomatch: Budget,
@@ -47,6 +47,8 @@ enum AnswerState {
     ExpectMpit { responder: Box<Responder>, index: SessionIndex },
     /// CDN was sent.
     Confirmed,
+    /// NOMATCH was sent.
+    Refused,
 }
 
 /// Ephemeral keys of requests already answered: two generations, each one time-stamp window long.
@@ -58,15 +60,23 @@ struct Seen {
 }
 
 impl Seen {
-    /// True if the key is new; it is then remembered.
-    fn insert(&mut self, ephemeral: &[u8; 32], now: Instant) -> bool {
+    fn contains(&self, ephemeral: &[u8; 32]) -> bool {
+        let short = Self::short(ephemeral);
+        self.old.contains(&short) || self.young.contains(&short)
+    }
+
+    fn insert(&mut self, ephemeral: &[u8; 32], now: Instant) {
         if now.since(self.since) >= TIMESTAMP_WINDOW || self.young.len() >= SEEN_EPHEMERALS {
             self.old = std::mem::take(&mut self.young);
             self.since = now;
         }
+        self.young.insert(Self::short(ephemeral));
+    }
+
+    fn short(ephemeral: &[u8; 32]) -> [u8; 8] {
         let mut short = [0; 8];
         short.copy_from_slice(&ephemeral[..8]);
-        !self.old.contains(&short) && self.young.insert(short)
+        short
     }
 }
 
@@ -90,6 +100,20 @@ impl Budget {
 impl Answers {
     pub(super) fn len(&self) -> usize {
         self.by_initiator.len()
+    }
+
+    /// A new policy may see a common group where the old one saw none.
+    pub(super) fn forget_refusals(&mut self) {
+        self.by_initiator.retain(|_, answer| !matches!(answer.state, AnswerState::Refused));
+    }
+
+    /// The two ends now share newer keys than those that an MPIT to an answer given until
+    /// `started` would bring: if it is still under way, its initiator has given up on it.
+    pub(super) fn forget_older(&mut self, pair: HostPair, started: Instant) {
+        self.by_initiator.retain(|_, answer| {
+            let waits = matches!(answer.state, AnswerState::ExpectMpit { .. });
+            !waits || answer.pair != pair || answer.started > started
+        });
     }
 }
 
@@ -158,14 +182,16 @@ impl Engine {
         if self.answers.by_initiator.len() >= NEGOTIATIONS {
             return Err(DropReason::TableFull);
         }
-        if !self.answers.seen.insert(&dde.ephemeral, now.mono) {
+        // Only a request that was answered is remembered: the repeats of one that was not are its
+        // sender's only way to an answer.
+        if self.answers.seen.contains(&dde.ephemeral) {
             return Err(DropReason::Stale);
         }
         if self.we_go_first(pair, via, &dde.ephemeral, now) {
             return Ok(());
         }
         if dde.common_groups().is_empty() {
-            return self.refuse_dde(&dde, via, pair, interface, arrival, now);
+            return self.refuse_dde(&dde, message, via, pair, interface, arrival, now);
         }
         self.answer_dde(dde, message, via, pair, interface, arrival, now)
     }
@@ -203,9 +229,11 @@ impl Engine {
         false
     }
 
+    #[expect(clippy::too_many_arguments, reason = "the whole context of one request")]
     fn refuse_dde(
         &mut self,
         dde: &ReceivedDde,
+        message: &[u8],
         via: Via,
         pair: HostPair,
         interface: Interface,
@@ -217,6 +245,18 @@ impl Engine {
         }
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let reply = dde.refuse(keyring, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let answer = Answer {
+            pair,
+            interface,
+            via,
+            started: now.mono,
+            request: message.to_vec(),
+            reply: reply.clone(),
+            repeats: 0,
+            state: AnswerState::Refused,
+        };
+        self.answers.by_initiator.insert(dde.id, answer);
+        self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(dde.id));
         self.send_reply(reply, via, pair, interface, arrival);
         Ok(())
     }
@@ -232,7 +272,7 @@ impl Engine {
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
-        let id = dde.id;
+        let (id, ephemeral) = (dde.id, dde.ephemeral);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let parameters = SessionParameters { index, data_port: DATA_PORT };
@@ -250,6 +290,7 @@ impl Engine {
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
+        self.answers.seen.insert(&ephemeral, now.mono);
         self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
         self.send_reply(reply, via, pair, interface, arrival);
         Ok(())
@@ -262,12 +303,16 @@ impl Engine {
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
-        let Self { keyring, answers, rng, .. } = self;
+        let Self { keyring, answers, rng, pit, .. } = self;
         let keyring = keyring_of(keyring)?;
         let answer = answers.by_initiator.get_mut(&id).ok_or(DropReason::Stale)?;
         let AnswerState::ExpectMpit { responder, index } = &mut answer.state else {
             return Err(DropReason::Stale);
         };
+        let own = pit.get(answer.pair).and_then(Row::negotiation);
+        if own.is_some_and(|own| ours_survives(own, answer.via, &responder.ephemeral())) {
+            return Err(DropReason::Stale);
+        }
         let (agreement, cdn) = responder
             .consume_mpit(keyring, message, rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
@@ -277,16 +322,21 @@ impl Engine {
         if self.owner_is_other(pair, &agreement, now) {
             return Err(DropReason::BadMessage);
         }
+        let took = now.mono.since(started);
+        // The peer may learn that we have the keys only once we have them; what was held goes
+        // behind the CDN.
+        let before = self.use_agreement(pair, interface, index, agreement, took, now)?;
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed;
             answer.request = message.to_vec();
             answer.reply = cdn.clone();
             answer.repeats = 0;
         }
+        self.answers.forget_older(pair, started);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
         self.send_reply(cdn, via, pair, interface, arrival);
-        let took = now.mono.since(started);
-        self.agreed_as_responder(pair, interface, index, agreement, took, now)
+        self.end_state_before(before, pair, index, took, now);
+        Ok(())
     }
 
     /// Another agent claims an address whose present owner was heard a moment ago.
@@ -297,7 +347,9 @@ impl Engine {
         })
     }
 
-    fn agreed_as_responder(
+    /// Makes the session of an agreement the one the pair's row sends under. Gives the state the
+    /// row had before.
+    fn use_agreement(
         &mut self,
         pair: HostPair,
         interface: Interface,
@@ -305,11 +357,12 @@ impl Engine {
         agreement: Agreement,
         took: Duration,
         now: Now,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
+        let narrow = self.known_path(pair);
         let protected =
             Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
-        let previous = match self.pit.get_mut(pair) {
+        let before = match self.pit.get_mut(pair) {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
             None => {
                 let row = Row::new(RowState::Protected(protected), interface, now.mono);
@@ -318,8 +371,19 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, interface, index, agreement, false, now);
-        match previous {
+        self.add_session(pair, interface, index, agreement, false, narrow, now);
+        Ok(before)
+    }
+
+    fn end_state_before(
+        &mut self,
+        before: Option<RowState>,
+        pair: HostPair,
+        index: SessionIndex,
+        took: Duration,
+        now: Now,
+    ) {
+        match before {
             Some(RowState::Protected(old)) => {
                 self.supersede(old, now);
                 self.rekeyed(pair, index);
@@ -338,7 +402,6 @@ impl Engine {
             }
             None => self.became_protected(pair, took, now),
         }
-        Ok(())
     }
 
     /// A protected flow got newer keys from the other side: the old ones retire, and whatever we
@@ -380,12 +443,26 @@ impl Engine {
         let Some(answer) = self.answers.by_initiator.get(&id) else { return };
         let lifetime = match answer.state {
             AnswerState::ExpectMpit { .. } => RESPONDER_LIFETIME,
-            AnswerState::Confirmed => ANSWERED_LIFETIME,
+            AnswerState::Confirmed | AnswerState::Refused => ANSWERED_LIFETIME,
         };
         if now.mono.since(answer.started) >= lifetime {
             self.answers.by_initiator.remove(&id);
         }
     }
+}
+
+/// Both ends finished a negotiation as initiator at the same time. Each end knows both and judges
+/// alike, so that exactly one survives. Ours counts only once it is agreed on: before, the other
+/// end goes on (see `we_go_first`).
+fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
+    own.phase == Phase::ExpectCdn
+        && match (own.via, via) {
+            (Via::Session(_), Via::Echo) => false,
+            (Via::Echo, Via::Session(_)) => true,
+            (Via::Echo, Via::Echo) | (Via::Session(_), Via::Session(_)) => {
+                own.initiator.ephemeral() < *theirs
+            }
+        }
 }
 
 enum Repeat {

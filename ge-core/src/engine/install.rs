@@ -23,6 +23,7 @@ impl Engine {
         self.keyring = Some(keyring);
         self.mode = membership.mode;
         self.membership = Some(membership);
+        self.answers.forget_refusals();
         self.reconsider_plain_rows();
         self.reconsider_pending_rows(now);
         self.check_all_sessions(now);

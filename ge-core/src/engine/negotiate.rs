@@ -227,7 +227,8 @@ impl Engine {
     ) {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
         let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
-        self.add_session(pair, interface, index, agreement, true, now);
+        let narrow = self.known_path(pair);
+        self.add_session(pair, interface, index, agreement, true, narrow, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);
@@ -281,6 +282,7 @@ impl Engine {
             && let Some(negotiation) = protected.rekey.take()
         {
             self.negotiations.remove(&negotiation.initiator.id());
+            self.answers.forget_older(pair, now.mono);
         }
         let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         if protected.next == Some(index) {

@@ -196,6 +196,12 @@ impl Sessions {
 const RECENT_DATAGRAMS: u32 = 1 << 20;
 
 impl Engine {
+    /// What the session in use knows of its path: new keys do not change the path.
+    pub(super) fn known_path(&self, pair: HostPair) -> Option<(u16, Instant)> {
+        self.current_session(pair)?.narrow
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "everything a session begins with")]
     pub(super) fn add_session(
         &mut self,
         pair: HostPair,
@@ -203,9 +209,9 @@ impl Engine {
         index: SessionIndex,
         agreement: Agreement,
         initiator: bool,
+        narrow: Option<(u16, Instant)>,
         now: Now,
     ) {
-        let narrow = self.current_session(pair).and_then(|session| session.narrow);
         let peer_index = agreement.peer_parameters.index;
         let session = Session {
             pair,

@@ -3,6 +3,7 @@
 
 mod clear;
 mod controls;
+mod crossings;
 mod epochs;
 mod losses;
 mod paths;
