@@ -4,9 +4,10 @@
 //! tokio: control socket, metrics, key client, signals --commands--> engine thread: hook, TUN,
 //!        (control plane)                              <--snapshots-- sockets (data path)
 //! ```
-//! The start has an order: the control socket first (it finds a second agent), then the
-//! membership (cached or fetched), then devices, and the hook as the very last thing, so that a
-//! start that fails has touched nothing.
+//! The start has an order: the control socket and a rehearsal of the devices first (they find a
+//! second agent and what the kernel refuses), then the membership (cached or fetched), then the
+//! devices, and the hook as the very last thing, so that a start that fails has touched nothing
+//! and used up no token.
 
 mod connector;
 mod control_plane;
@@ -51,6 +52,7 @@ pub fn run(
         .map_err(|error| RunError::system("start the control plane", error))?;
     let _context = tokio.enter();
     let frontend = Frontend::bind(&options)?;
+    Devices::rehearse(&options.interfaces).map_err(kernel_error)?;
     let connector = HookConnector::default();
     let Enrolled { client, membership } = tokio.block_on(enrolled(&options, &connector))?;
 

@@ -1,31 +1,32 @@
 //! A packet capture of our own: what a wire tap between two machines would have seen.
 //!
-//! One thread reads an `AF_PACKET` socket on an interface of the switch and keeps *counts* by
+//! One thread reads the ring of an `AF_PACKET` socket on an interface of the switch and keeps *counts* by
 //! addresses and [`Kind`], so that a run of any length needs little memory. A marker given at the
 //! start is searched in every byte of every frame. The kernel says how many frames it had no room
 //! for; a test that proves an absence must ask [`Tally::complete`].
 
 mod frame;
+mod ring;
 
 pub use frame::{Kind, Packet, describe};
 
 use crate::host::Host;
-use anyhow::{Context, Result, bail, ensure};
+use crate::wait::wait_until;
+use anyhow::{Result, bail, ensure};
+use ring::Ring;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
-/// Room for frames the thread has not read yet: a second of a few gigabits.
-const SOCKET_BUFFER: libc::c_int = 256 << 20;
-/// Largest frame: a 64 KiB super-packet and its Ethernet header.
-const FRAME_MAX: usize = 65_536 + 64;
 /// Clear frames described in full, to say in a failure what leaked.
 const SAMPLES: usize = 12;
-/// How long the thread waits for a frame before it looks whether it shall stop.
-const POLL_MS: libc::c_int = 20;
+/// How long the thread waits for frames before it looks whether it shall stop. Longer than the
+/// kernel keeps frames in a block that is not full, so that silence means that nothing waits.
+const POLL_MS: libc::c_int = 40;
 
 /// What was seen so far.
 #[derive(Clone, Debug, Default)]
@@ -121,6 +122,8 @@ impl Tally {
 /// A running capture; stops when dropped.
 pub struct Capture {
     tally: Arc<Mutex<Tally>>,
+    /// How often the thread has read all there was.
+    passes: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
@@ -132,20 +135,35 @@ impl Capture {
     /// # Errors
     /// If the interface does not exist or a packet socket is refused.
     pub fn start(host: &Host, dev: &str, marker: Option<&[u8]>) -> Result<Self> {
-        let socket = host.enter(|| open(dev))?;
+        let (socket, ring) = host.enter(|| open(dev))?;
         let tally = Arc::new(Mutex::new(Tally::default()));
         let stop = Arc::new(AtomicBool::new(false));
+        let passes = Arc::new(AtomicU64::new(0));
         let thread = std::thread::spawn({
-            let (tally, stop) = (Arc::clone(&tally), Arc::clone(&stop));
+            let (tally, stop, passes) =
+                (Arc::clone(&tally), Arc::clone(&stop), Arc::clone(&passes));
             let marker = marker.map(<[u8]>::to_vec);
-            move || read(&socket, marker.as_deref(), &tally, &stop)
+            move || read(&socket, ring, marker.as_deref(), &tally, &passes, &stop)
         });
-        Ok(Self { tally, stop, thread: Some(thread) })
+        Ok(Self { tally, passes, stop, thread: Some(thread) })
     }
 
-    /// What was seen up to now; frames on the wire this instant may be missing.
-    #[must_use]
-    pub fn so_far(&self) -> Tally {
+    /// Everything that was on the wire before the call.
+    ///
+    /// # Errors
+    /// If the capture has ended.
+    pub fn so_far(&self) -> Result<Tally> {
+        // By then the kernel has handed over every block with frames of before the call …
+        std::thread::sleep(ring::RETIRE * 2);
+        let seen = self.passes.load(Ordering::Relaxed);
+        // … and a pass that began after that, the second from now at the latest, has read them.
+        wait_until("the capture to catch up", Duration::from_secs(10), || {
+            Ok(self.passes.load(Ordering::Relaxed) >= seen + 2)
+        })?;
+        Ok(self.tally())
+    }
+
+    fn tally(&self) -> Tally {
         self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
@@ -161,7 +179,7 @@ impl Capture {
                 Err(_) => bail!("the capture panicked"),
             }
         }
-        Ok(self.so_far())
+        Ok(self.tally())
     }
 }
 
@@ -171,8 +189,8 @@ impl Drop for Capture {
     }
 }
 
-/// A packet socket bound to `dev` of the calling thread's namespace.
-fn open(dev: &str) -> Result<OwnedFd> {
+/// A packet socket with its ring, bound to `dev` of the calling thread's namespace.
+fn open(dev: &str) -> Result<(OwnedFd, Ring)> {
     let protocol = (libc::ETH_P_ALL as u16).to_be();
     let name = std::ffi::CString::new(dev)?;
     // SAFETY: plain system calls; every pointer is to a live local of the size given.
@@ -183,7 +201,7 @@ fn open(dev: &str) -> Result<OwnedFd> {
             return Err(last_error("opening a packet socket"));
         }
         let fd = OwnedFd::from_raw_fd(fd);
-        set_buffer(&fd)?;
+        let ring = Ring::new(&fd)?;
         let index = libc::if_nametoindex(name.as_ptr());
         if index == 0 {
             return Err(last_error(&format!("looking up {dev}")));
@@ -196,37 +214,18 @@ fn open(dev: &str) -> Result<OwnedFd> {
         if libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length) < 0 {
             return Err(last_error(&format!("binding to {dev}")));
         }
-        Ok(fd)
+        Ok((fd, ring))
     }
-}
-
-/// As large as allowed: beyond the system's limit for root, up to it for others.
-fn set_buffer(fd: &OwnedFd) -> Result<()> {
-    let size = SOCKET_BUFFER;
-    let set = |option| {
-        let length = size_of::<libc::c_int>() as libc::socklen_t;
-        // SAFETY: the value is a live c_int of the length given.
-        unsafe {
-            libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                option,
-                (&raw const size).cast(),
-                length,
-            ) == 0
-        }
-    };
-    ensure!(set(libc::SO_RCVBUFFORCE) || set(libc::SO_RCVBUF), last_error("sizing the capture"));
-    Ok(())
 }
 
 fn read(
     socket: &OwnedFd,
+    mut ring: Ring,
     marker: Option<&[u8]>,
     tally: &Mutex<Tally>,
+    passes: &AtomicU64,
     stop: &AtomicBool,
 ) -> Result<()> {
-    let mut frame = vec![0u8; FRAME_MAX];
     let mut stopping = false;
     loop {
         if !stopping && stop.load(Ordering::Relaxed) {
@@ -237,17 +236,41 @@ fn read(
         let mut waiting = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
         // SAFETY: one pollfd, and it lives.
         let ready = unsafe { libc::poll(&raw mut waiting, 1, POLL_MS) };
+        if waiting.revents & libc::POLLERR != 0 {
+            forget_error(socket)?;
+        }
         let mut tally = tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if ready > 0 {
-            while let Some(length) = receive(socket, &mut frame)? {
-                tally.add(&frame[..length], marker);
-            }
+        let mut any = false;
+        while ring.read_block(|frame| tally.add(frame, marker)) {
+            any = true;
         }
         tally.lost += lost(socket)?;
-        if ready <= 0 && stopping {
+        passes.fetch_add(1, Ordering::Relaxed);
+        if stopping && ready == 0 && !any {
             return Ok(());
         }
     }
+}
+
+/// An interface that goes down is a fact about the lab, and its later frames still come; the error
+/// has to be read, or it is reported for ever.
+fn forget_error(socket: &OwnedFd) -> Result<()> {
+    let mut error: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to live locals, the length is that of the first.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            (&raw mut error).cast(),
+            &raw mut length,
+        )
+    };
+    ensure!(result == 0, last_error("reading the capture's error"));
+    let expected = matches!(error, 0 | libc::ENETDOWN);
+    ensure!(expected, "the capture: {}", std::io::Error::from_raw_os_error(error));
+    Ok(())
 }
 
 /// Lets no further frame into the socket; those that wait stay.
@@ -270,28 +293,10 @@ fn refuse_all(socket: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// One frame, or `None` if none waits.
-fn receive(socket: &OwnedFd, frame: &mut [u8]) -> Result<Option<usize>> {
-    // SAFETY: the kernel writes at most `frame.len()` bytes into `frame`.
-    let length = unsafe {
-        libc::recv(socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), libc::MSG_DONTWAIT)
-    };
-    if let Ok(length) = usize::try_from(length) {
-        return Ok(Some(length));
-    }
-    let error = std::io::Error::last_os_error();
-    match error.raw_os_error() {
-        Some(libc::EAGAIN | libc::EINTR) => Ok(None),
-        // The interface went down: a fact about the lab, and later frames still come.
-        Some(libc::ENETDOWN) => Ok(None),
-        _ => Err(error).context("reading the capture"),
-    }
-}
-
 /// Frames dropped since the last call; the kernel resets its count on reading.
 fn lost(socket: &OwnedFd) -> Result<u64> {
-    let mut stats = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
-    let mut length = size_of::<libc::tpacket_stats>() as libc::socklen_t;
+    let mut stats = libc::tpacket_stats_v3 { tp_packets: 0, tp_drops: 0, tp_freeze_q_cnt: 0 };
+    let mut length = size_of::<libc::tpacket_stats_v3>() as libc::socklen_t;
     // SAFETY: both pointers are to live locals, the length is that of the first.
     let result = unsafe {
         libc::getsockopt(

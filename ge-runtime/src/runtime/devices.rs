@@ -100,6 +100,19 @@ pub(super) struct Devices {
 }
 
 impl Devices {
+    /// Opens what a start needs and closes it again: so a missing interface, a missing permission
+    /// and another agent are found before a server is asked and a token is used up.
+    pub(super) fn rehearse(wanted: &[String]) -> Result<(), KernelError> {
+        match links::select(wanted) {
+            Ok(_) | Err(KernelError::NoDefaultRoute { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        UdpSocket::bind_v4(DATA_PORT, MARK)?;
+        UdpSocket::bind_v6(DATA_PORT, MARK)?;
+        IcmpSocket::open(MARK)?;
+        Ok(())
+    }
+
     /// Opens everything and installs the hook last: until then nothing of the machine's traffic
     /// is touched, and if anything fails nothing is left behind. Without named interfaces a
     /// machine may start before it has a default route; what comes up later is attached then.

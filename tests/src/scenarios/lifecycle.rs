@@ -163,7 +163,7 @@ fn ssh_command() -> Result<()> {
     for v6 in [false, true] {
         let said = ssh.run(pair.address_of_b(v6), &["echo", "hello", "there"])?;
         ensure!(said == "hello there\n", "ssh printed {said:?}");
-        pair.ensure_protected(&tap.so_far(), v6)?;
+        pair.ensure_protected(&tap.so_far()?, v6)?;
     }
     pair.ensure_protected(&tap.finish()?, false)
 }

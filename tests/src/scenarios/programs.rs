@@ -61,7 +61,7 @@ fn iperf3(extra: &[&str], check: fn(&Value) -> Result<()>) -> Result<()> {
         let json: Value = serde_json::from_str(&pair.lab.a.run(&argv)?).context("iperf3 -J")?;
         check(&json["end"]).with_context(|| format!("to {at}"))?;
         server.wait(LISTEN_DEADLINE)?;
-        pair.ensure_protected(&tap.so_far(), v6)?;
+        pair.ensure_protected(&tap.so_far()?, v6)?;
     }
     pair.ensure_protected(&tap.finish()?, false)
 }
@@ -98,7 +98,7 @@ fn curl() -> Result<()> {
         let out = fetched.to_string_lossy();
         pair.lab.a.run(&["curl", "-sS", "-g", "--fail", "--max-time", "20", "-o", &out, &url])?;
         ensure!(std::fs::read(&fetched)? == content, "the fetched file differs");
-        pair.ensure_protected(&tap.so_far(), v6)?;
+        pair.ensure_protected(&tap.so_far()?, v6)?;
     }
     pair.ensure_protected(&tap.finish()?, false)
 }

@@ -158,11 +158,14 @@ fn drop_capabilities() -> std::io::Result<()> {
     Ok(())
 }
 
+/// Refused before the server was asked: the token is good for the next try.
 fn interface_missing() -> Result<()> {
     let bench = Bench::new()?;
-    let mut agent = bench.agent(&bench.token()?)?;
+    let token = bench.token()?;
+    let mut agent = bench.agent(&token)?;
     agent.add_args(&["--interface", "eth7"]);
-    bench.refuses(agent, exit::USAGE, "eth7")
+    bench.refuses(agent, exit::USAGE, "eth7")?;
+    bench.agent(&token)?.start().context("with the same token and the right interface")
 }
 
 fn token_file_missing() -> Result<()> {

@@ -95,7 +95,7 @@ fn at_once() -> Result<()> {
             [there, back].map(|thread| thread.join().ok().and_then(Result::ok).flatten())
         });
         ensure!(answers.iter().all(Option::is_some), "first packets at once: {answers:?}");
-        pair.ensure_protected(&tap.so_far(), v6)?;
+        pair.ensure_protected(&tap.so_far()?, v6)?;
     }
     pair.ensure_protected(&tap.finish()?, false)
 }
