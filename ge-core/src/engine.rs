@@ -35,6 +35,7 @@ use crate::keyring::Keyring;
 use crate::limits::PIT_ROWS_HOST;
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
+use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
 use crate::{DropReason, Mode, NegotiationId, Role};
 use answer::Answers;
@@ -60,6 +61,7 @@ pub struct Engine {
     answers: Answers,
     sticky: Sticky,
     held: HeldBudget,
+    reassembly: EchoReassembly,
     timers: TimerTable,
     outputs: VecDeque<Output>,
     coalescer: Coalescer,
@@ -87,6 +89,7 @@ impl Engine {
             answers: Answers::default(),
             sticky: Sticky::default(),
             held: HeldBudget::default(),
+            reassembly: EchoReassembly::default(),
             timers: TimerTable::default(),
             outputs: VecDeque::new(),
             coalescer: Coalescer::new(),

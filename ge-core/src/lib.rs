@@ -41,6 +41,7 @@ pub mod membership;
 pub mod mode;
 pub mod now;
 pub mod pit;
+pub mod reassembly;
 pub mod replay;
 pub mod segment;
 pub mod shim;

@@ -116,6 +116,12 @@ pub const SEEN_EPHEMERALS: usize = 65_536;
 /// Requests answered with a signed NOMATCH per second.
 pub const NOMATCH_PER_SECOND: u32 = 10;
 
+/// Fragmented negotiation messages being put together: peers behind narrow IPv4 paths that
+/// negotiate at the same moment.
+pub const REASSEMBLY_SLOTS: usize = 64;
+/// Fragments of one message arrive within this time, or the message is sent again anyway.
+pub const REASSEMBLY_LIFETIME: Duration = Duration::from_secs(1);
+
 /// A negotiation message is never larger: with IPv6 and ICMP headers it fits 1,280 bytes.
 pub const MESSAGE_MAX: usize = 1200;
 

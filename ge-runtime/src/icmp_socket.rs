@@ -2,7 +2,7 @@
 //! sockets receive nothing.
 
 use crate::error::KernelError;
-use crate::sockopt::receive_nothing;
+use crate::sockopt::{receive_nothing, set_int};
 use ge_core::io::Transmit;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
@@ -26,6 +26,10 @@ impl IcmpSocket {
     /// No `CAP_NET_RAW`.
     pub fn open(mark: u32) -> Result<Self, KernelError> {
         let v4 = open(AddressFamily::Inet, SockProtocol::Icmp, mark)?;
+        // DF clear: a narrow path cuts the message, and the other agent puts it together. An error
+        // from the path could not reach us in closed mode.
+        set_int(&v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
+            .map_err(|error| KernelError::io("set up the ICMP socket", error))?;
         let v6 = match open(AddressFamily::Inet6, SockProtocol::IcmpV6, mark) {
             Err(KernelError::Io { source, .. })
                 if source.raw_os_error() == Some(libc::EAFNOSUPPORT) =>

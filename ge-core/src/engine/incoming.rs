@@ -10,6 +10,7 @@ use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
 use crate::id::{Interface, SessionIndex};
 use crate::io::{Event, Frame, Incoming, Output};
 use crate::limits::DATA_PORT;
+use crate::reassembly::Reassembled;
 use crate::shim::Shim;
 use crate::wire::dprp;
 use crate::wire::icmp::{is_link_control, parse_echo};
@@ -39,12 +40,7 @@ impl Engine {
         };
         let Direction::Incoming(interface) = frame.direction else { return Incoming::Consumed };
         let pair = HostPair::new(view.destination, view.source);
-        if let Some(echo) = parse_echo(packet, &view)
-            && dprp::peek(echo.payload).is_some()
-        {
-            let (request, id, seq) = (echo.request, echo.id, echo.seq);
-            let arrival = Arrival { pair, interface, request, id, seq };
-            self.consume_message(echo.payload, Via::Echo, Some(arrival), now);
+        if self.is_negotiation(packet, &view, pair, interface, now) {
             return Incoming::Consumed;
         }
         if is_link_control(packet, &view) {
@@ -57,6 +53,35 @@ impl Engine {
             return self.let_in(packet.len(), DropReason::Multicast);
         }
         self.plaintext(packet.len(), pair, now)
+    }
+
+    /// True if the packet was a negotiation message, or a piece of one.
+    fn is_negotiation(
+        &mut self,
+        packet: &[u8],
+        view: &IpView,
+        pair: HostPair,
+        interface: Interface,
+        now: Now,
+    ) -> bool {
+        match self.reassembly.push(packet, view, now.mono) {
+            Reassembled::NotOurs => {}
+            Reassembled::Incomplete => return true,
+            Reassembled::Whole(whole) => {
+                if let Ok(view) = ip::parse(&whole) {
+                    self.is_negotiation(&whole, &view, pair, interface, now);
+                }
+                return true;
+            }
+        }
+        let Some(echo) = parse_echo(packet, view) else { return false };
+        if dprp::peek(echo.payload).is_none() {
+            return false;
+        }
+        let (request, id, seq) = (echo.request, echo.id, echo.seq);
+        let arrival = Arrival { pair, interface, request, id, seq };
+        self.consume_message(echo.payload, Via::Echo, Some(arrival), now);
+        true
     }
 
     fn plaintext(&mut self, bytes: usize, pair: HostPair, now: Now) -> Incoming {
