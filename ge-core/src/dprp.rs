@@ -105,4 +105,4 @@ mod impostor;
 #[cfg(test)]
 #[allow(dead_code, unreachable_pub)]
 #[path = "../tests/protocol/domain.rs"]
-mod domain;
+pub(crate) mod domain;

@@ -63,6 +63,8 @@ drop_reasons! {
     BadCertificate => "bad-certificate",
     /// A table is at its limit.
     TableFull => "table-full",
+    /// Nobody can be asked: no certificate or key of this agent is in force now.
+    CannotAsk => "cannot-ask",
     /// An ICMP error that quotes no live session of ours.
     BadIcmp => "bad-icmp",
     /// The operating system refused to send it.

@@ -25,6 +25,9 @@ mod snapshot;
 mod sticky;
 mod tick;
 
+#[cfg(test)]
+mod tests;
+
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
 use crate::crypto::Rng;
@@ -99,10 +102,21 @@ impl Engine {
     }
 
     /// Interfaces under the hook, and every address of the machine. A host agent stands for
-    /// exactly these addresses.
+    /// exactly these addresses. Flows whose interface is gone move to the one that has their
+    /// address now.
     pub fn set_interfaces(&mut self, interfaces: Vec<InterfaceInfo>, local: &[IpAddr]) {
         self.interfaces = interfaces;
         self.local_addresses = local.iter().copied().collect();
+        let Self { interfaces, pit, .. } = self;
+        for (key, row) in pit.iter_mut() {
+            let local = key.pair.local.0;
+            let carries = |info: &&InterfaceInfo| info.addresses.iter().any(|(ip, _)| *ip == local);
+            if !interfaces.iter().any(|info| info.interface == row.interface)
+                && let Some(info) = interfaces.iter().find(carries)
+            {
+                row.interface = info.interface;
+            }
+        }
     }
 
     /// The next thing to do. `Idle` is last and ends the drain.

@@ -29,11 +29,13 @@ const V4_TIME_EXCEEDED: u8 = 11;
 const V4_TOO_BIG_CODE: u8 = 4;
 const V4_PROHIBITED_CODE: u8 = 13;
 const V4_HOST_CODE: u8 = 1;
+const V4_PORT_CODE: u8 = 3;
 const V6_UNREACHABLE: u8 = 1;
 const V6_TOO_BIG: u8 = 2;
 const V6_TIME_EXCEEDED: u8 = 3;
 const V6_PROHIBITED_CODE: u8 = 1;
 const V6_ADDRESS_CODE: u8 = 3;
+const V6_PORT_CODE: u8 = 4;
 const V6_REDIRECT: u8 = 137;
 
 /// What an error says.
@@ -57,6 +59,18 @@ pub enum ErrorKind {
     },
     /// Any other error. Not translated.
     Other,
+}
+
+impl ErrorKind {
+    /// True if nobody listens on the port the quoted packet went to.
+    #[must_use]
+    pub const fn is_port_unreachable(self, reporter: IpAddr) -> bool {
+        let port = match reporter {
+            IpAddr::V4(_) => V4_PORT_CODE,
+            IpAddr::V6(_) => V6_PORT_CODE,
+        };
+        matches!(self, Self::Unreachable { code } if code == port)
+    }
 }
 
 /// An ICMP error as read. Nothing in it is authenticated.

@@ -144,6 +144,19 @@ impl Keyring {
             .any(|own| accepted(&own.epochs, unix).any(|key| key.epoch == epoch))
     }
 
+    /// When a key of this epoch ends. `None` if there is none.
+    pub(crate) fn epoch_ends(&self, group: GroupId, epoch: Epoch) -> Option<UnixTime> {
+        let group = self.groups.iter().find(|own| own.id == group)?;
+        group.epochs.iter().find(|key| key.epoch == epoch).map(|key| key.not_after)
+    }
+
+    /// True if this agent can start a negotiation now.
+    pub(crate) fn can_ask(&self, unix: UnixTime) -> bool {
+        self.own_is_valid(unix)
+            && self.sending_domain(unix).is_some()
+            && self.sending_groups(unix).next().is_some()
+    }
+
     /// True if the certificate, its agent or one of its keys was revoked.
     #[must_use]
     pub fn is_revoked(&self, certificate: &Certificate) -> bool {

@@ -19,6 +19,8 @@ pub struct Pit<R> {
     rows: Vec<Option<(FlowKey, R)>>,
     free: Vec<usize>,
     capacity: usize,
+    /// Where the next sample begins.
+    hand: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,7 +45,8 @@ impl<R> Pit<R> {
     #[must_use]
     pub fn new(capacity: usize, seed: [u64; 4]) -> Self {
         let state = RandomState::with_seeds(seed[0], seed[1], seed[2], seed[3]);
-        Self { index: HashMap::with_hasher(state), rows: Vec::new(), free: Vec::new(), capacity }
+        let index = HashMap::with_hasher(state);
+        Self { index, rows: Vec::new(), free: Vec::new(), capacity, hand: 0 }
     }
 
     /// The row of a host pair.
@@ -74,7 +77,7 @@ impl<R> Pit<R> {
             self.rows[id.0] = Some((key, row));
             return Ok(());
         }
-        if self.index.len() >= self.capacity {
+        if self.is_full() {
             return Err(row);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -96,6 +99,31 @@ impl<R> Pit<R> {
     /// All rows, in the order of their slots, so that two equal engines list them equally.
     pub fn iter(&self) -> impl Iterator<Item = (&FlowKey, &R)> {
         self.rows.iter().flatten().map(|(key, row)| (key, row))
+    }
+
+    /// The same, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&FlowKey, &mut R)> {
+        self.rows.iter_mut().flatten().map(|(key, row)| (&*key, row))
+    }
+
+    /// Up to `count` rows, other ones each time, as a clock's hand goes round.
+    pub fn sample(&mut self, count: usize) -> impl Iterator<Item = (&FlowKey, &R)> {
+        let (slots, start) = (self.rows.len().max(1), self.hand);
+        self.hand = (start + count) % slots;
+        let around = (0..count.min(slots)).map(move |step| (start + step) % slots);
+        around.filter_map(|slot| self.rows.get(slot)?.as_ref()).map(|(key, row)| (key, row))
+    }
+
+    /// True if no new row fits.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.index.len() >= self.capacity
+    }
+
+    /// True if three quarters of the table are in use: the rest is for rows that must be.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.index.len() >= self.capacity / 4 * 3
     }
 
     /// Number of rows.
@@ -135,6 +163,21 @@ mod tests {
         assert_eq!(pit.insert(key(10), 10), Ok(()));
         assert_eq!(pit.len(), 10);
         assert_eq!(pit.iter().count(), 10);
+    }
+
+    #[test]
+    fn samples_go_round_the_table() {
+        let mut pit = Pit::new(10, [1, 2, 3, 4]);
+        assert_eq!(pit.sample(4).count(), 0);
+        for n in 0..10 {
+            assert!(pit.insert(key(n), n).is_ok());
+        }
+        pit.remove(key(5).pair);
+        let mut seen = |count| pit.sample(count).map(|(_, n)| *n).collect::<Vec<_>>();
+        assert_eq!(seen(4), [0, 1, 2, 3]);
+        assert_eq!(seen(4), [4, 6, 7]);
+        assert_eq!(seen(4), [8, 9, 0, 1]);
+        assert_eq!(seen(99).len(), 9, "none twice");
     }
 
     #[test]

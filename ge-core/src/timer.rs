@@ -1,7 +1,8 @@
 //! One timer table; every deadline has a name.
 //!
 //! Deadlines are never cancelled: whoever set one checks, when it fires, whether it still means
-//! anything. That keeps setting a timer cheap enough to do per row.
+//! anything. That keeps setting a timer cheap enough to do per row. Whoever sets one again each
+//! time it fires remembers for when, so that a second one set meanwhile does not go on for ever.
 
 use crate::flow::HostPair;
 use crate::id::{NegotiationId, SessionIndex};
@@ -51,13 +52,13 @@ impl TimerTable {
         self.heap.push(Reverse((at, timer)));
     }
 
-    /// Takes the earliest deadline that has passed.
-    pub fn pop_due(&mut self, now: Instant) -> Option<Timer> {
+    /// Takes the earliest deadline that has passed: for when it was set, and what it is for.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, Timer)> {
         let Reverse((at, _)) = self.heap.peek()?;
         if *at > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, timer))| timer)
+        self.heap.pop().map(|Reverse(due)| due)
     }
 
     /// The earliest deadline and its name.

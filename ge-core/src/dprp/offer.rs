@@ -65,20 +65,32 @@ impl Offer {
         Ok(())
     }
 
-    /// Which of the offered groups the responder chose.
+    /// Which of the offered groups the responder chose: it must be the most preferred one of those
+    /// both ends hold, or whoever answers could pick a weaker group for both.
     pub(super) fn chosen_group(
         &self,
         keyring: &Keyring,
         rgi: &Rgi<'_>,
         unix: UnixTime,
     ) -> Result<(GroupId, Epoch), Reject> {
-        let chosen = self.groups.iter().find(|(group, epoch)| {
-            keyring.group_epoch(*group, *epoch, unix).is_some_and(|keys| {
-                let tag = tags::rgi_tag(&keys.tag, &self.digest, rgi.parts.ephemeral);
-                kdf::same(&tag, rgi.parts.rtag)
+        let keys = |(group, epoch)| keyring.group_epoch(group, epoch, unix);
+        let e_r = rgi.parts.ephemeral;
+        let is_chosen = |offered: &(GroupId, Epoch)| {
+            keys(*offered).is_some_and(|keys| {
+                kdf::same(&tags::rgi_tag(&keys.tag, &self.digest, e_r), rgi.parts.rtag)
             })
-        });
-        chosen.copied().ok_or(Reject::NoCommonGroup)
+        };
+        let holds = |offered: &(GroupId, Epoch)| {
+            keys(*offered).is_some_and(|keys| {
+                let tag = tags::path_tag(&keys.tag, &self.digest, e_r);
+                tags::holds(&rgi.path.responder_tags, &tag)
+            })
+        };
+        let at = self.groups.iter().position(is_chosen).ok_or(Reject::NoCommonGroup)?;
+        if self.groups[..at].iter().any(holds) {
+            return Err(Reject::Misbehaved("the RGI has not the most preferred common group"));
+        }
+        Ok(self.groups[at])
     }
 
     /// Proves the responder: key exchange, certificate, path part.

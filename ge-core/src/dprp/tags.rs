@@ -54,7 +54,7 @@ pub(super) fn fill_slots<const N: usize>(
 }
 
 /// True if one of the slots holds `tag`; the time does not depend on which.
-pub(super) fn holds(slots: &Tags, tag: &[u8; MAC_LEN]) -> bool {
+pub(super) fn holds<const N: usize>(slots: &[[u8; N]; TAG_SLOTS], tag: &[u8; N]) -> bool {
     slots.iter().fold(false, |found, slot| found | kdf::same(slot, tag))
 }
 

@@ -5,7 +5,7 @@ use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
 use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, consume_dde};
-use crate::flow::{FlowKey, HostPair};
+use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
@@ -224,8 +224,11 @@ impl Engine {
         if first {
             return true;
         }
-        negotiation.next_attempt = now.mono + GLARE_WAIT;
-        self.timers.set(now.mono + GLARE_WAIT, Timer::Retransmit(pair));
+        if !negotiation.yielded {
+            negotiation.yielded = true;
+            negotiation.next_attempt = now.mono + GLARE_WAIT;
+            self.timers.set(now.mono + GLARE_WAIT, Timer::Retransmit(pair));
+        }
         false
     }
 
@@ -366,12 +369,11 @@ impl Engine {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
             None => {
                 let row = Row::new(RowState::Protected(protected), interface, now.mono);
-                let key = FlowKey::host_pair(pair);
-                self.pit.insert(key, row).map_err(|_| DropReason::TableFull)?;
+                self.insert_row(pair, row)?;
                 None
             }
         };
-        self.add_session(pair, interface, index, agreement, false, narrow, now);
+        self.add_session(pair, index, agreement, false, narrow, now);
         Ok(before)
     }
 

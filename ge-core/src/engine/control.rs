@@ -71,6 +71,10 @@ impl Engine {
     /// must be protected: it said so itself.
     fn consume_goodbye(&mut self, index: SessionIndex, mode: &[u8], _now: Now) {
         let Some(pair) = self.sessions.get(index).map(|session| session.pair) else { return };
+        if !self.is_current(index, pair) {
+            // Late, or from whoever had the address before: it ends what it came in, no more.
+            return self.end_session(index, pair, "goodbye");
+        }
         if mode == [0] {
             self.sticky.forget(pair.remote.0);
         }
@@ -84,12 +88,15 @@ impl Engine {
             Mode::Open => 0,
             Mode::Closed => 1,
         };
-        let current: Vec<SessionIndex> = self
+        // Whichever of the two the peer sends under by now, it hears it there.
+        let sending: Vec<SessionIndex> = self
             .pit
             .iter()
-            .filter_map(|(_, row)| row.protected().map(|protected| protected.current))
+            .filter_map(|(_, row)| row.protected())
+            .flat_map(|protected| [Some(protected.current), protected.next])
+            .flatten()
             .collect();
-        for index in current {
+        for index in sending {
             for _ in 0..GOODBYES {
                 self.send_control(index, GOODBYE, &[mode], now);
             }

@@ -142,7 +142,10 @@ impl Engine {
     fn outer_error(&mut self, index: SessionIndex, kind: ErrorKind, reporter: IpAddr, now: Now) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let pair = session.pair;
-        if let ErrorKind::TooBig { mtu } = kind {
+        if kind.is_port_unreachable(reporter) {
+            // About our port, which no program knows; and so about the peer's agent.
+            session.doubt(now.mono);
+        } else if let ErrorKind::TooBig { mtu } = kind {
             // The next packet that is too large is cut or answered by the sealing path.
             if session.narrow_path(mtu, now.mono) {
                 self.event(Event::PathMtu { pair, mtu });

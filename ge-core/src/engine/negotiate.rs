@@ -55,6 +55,7 @@ impl Engine {
             attempts: 0,
             next_attempt: now.mono,
             started: now.mono,
+            yielded: false,
             echo_id: (self.rng.next_u32() & 0xffff) as u16,
             echo_seq: 0,
         })
@@ -226,9 +227,8 @@ impl Engine {
         now: Now,
     ) {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
-        let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
         let narrow = self.known_path(pair);
-        self.add_session(pair, interface, index, agreement, true, narrow, now);
+        self.add_session(pair, index, agreement, true, narrow, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);

@@ -24,6 +24,10 @@ use core::net::IpAddr;
 /// Where the IP packet starts in a captured frame.
 pub(super) const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
 
+/// Rows looked at for one that can make room. Whoever fills a table fills it with plain rows, which
+/// are then everywhere in it.
+const EVICTION_SAMPLE: usize = 64;
+
 /// What a row says about a packet, read before anything is changed.
 enum Found {
     Nothing,
@@ -93,7 +97,7 @@ impl Engine {
     }
 
     /// The flow has no row: ask the other side, or decide at once where asking makes no sense.
-    fn first_packet(
+    pub(super) fn first_packet(
         &mut self,
         frame: &Frame<'_>,
         view: &IpView,
@@ -111,12 +115,34 @@ impl Engine {
             }
             return verdict;
         }
+        if !self.can_ask(now) {
+            return self.unasked(packet, view, pair, now);
+        }
         let ports = ip::ports(packet, view);
         if self.start_pending(pair, ports, interface, now) {
             self.hold(pair, frame);
         } else {
             self.dropped_out(DropReason::TableFull);
         }
+        Outgoing::Consumed
+    }
+
+    /// False while no certificate or key of ours is in force: new ones are late, or our clock is
+    /// wrong.
+    fn can_ask(&self, now: Now) -> bool {
+        self.keyring.as_ref().is_some_and(|keyring| keyring.can_ask(now.unix))
+    }
+
+    /// The flow ought to be asked about and cannot be. An open agent passes it, so that a machine
+    /// whose clock is wrong still reaches whoever knows the time; no row, since the next packet may
+    /// be asked about.
+    fn unasked(&mut self, packet: &[u8], view: &IpView, pair: HostPair, now: Now) -> Outgoing {
+        if self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono) {
+            self.count_clear_out(packet.len());
+            return Outgoing::PutBack;
+        }
+        self.dropped_out(DropReason::CannotAsk);
+        self.prohibit(packet, view);
         Outgoing::Consumed
     }
 
@@ -135,7 +161,7 @@ impl Engine {
         let may_pass = self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono);
         let pending = Pending { negotiation, held: HeldFrames::default(), may_pass };
         let row = Row::new(RowState::Pending(pending), interface, now.mono);
-        if self.pit.insert(FlowKey::host_pair(pair), row).is_err() {
+        if self.insert_row(pair, row).is_err() {
             return false;
         }
         self.negotiations.insert(id, pair);
@@ -191,12 +217,14 @@ impl Engine {
         let plain = Plain {
             reason: NegotiationResult::OutOfScope,
             until,
+            age_at: until,
             ask_again: until,
             patience: ASK_AGAIN_LAST,
             background: None,
         };
         let row = Row::new(RowState::Clear(plain), interface, now.mono);
-        if self.pit.insert(FlowKey::host_pair(pair), row).is_ok() {
+        // The row only spares the kernel the question.
+        if !self.pit.is_crowded() && self.insert_row(pair, row).is_ok() {
             self.timers.set(until, Timer::RowAge(pair));
             self.offload_bypass(pair);
         }
@@ -272,8 +300,14 @@ impl Engine {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + NEGATIVE_LIFETIME;
         let ask_again = now.mono + ASK_AGAIN_FIRST;
-        let plain =
-            Plain { reason, until, ask_again, patience: 2 * ASK_AGAIN_FIRST, background: None };
+        let plain = Plain {
+            reason,
+            until,
+            age_at: until,
+            ask_again,
+            patience: 2 * ASK_AGAIN_FIRST,
+            background: None,
+        };
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Clear(plain))
         else {
@@ -303,8 +337,14 @@ impl Engine {
     pub(super) fn settle_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + REFUSED_LIFETIME;
-        let plain =
-            Plain { reason, until, ask_again: until, patience: ASK_AGAIN_LAST, background: None };
+        let plain = Plain {
+            reason,
+            until,
+            age_at: until,
+            ask_again: until,
+            patience: ASK_AGAIN_LAST,
+            background: None,
+        };
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Dropped(plain))
         else {
@@ -324,19 +364,34 @@ impl Engine {
     }
 
     /// The row's lifetime is over, or nobody used it.
-    pub(super) fn row_aged(&mut self, pair: HostPair, now: Instant) {
-        let Some(row) = self.pit.get(pair) else { return };
-        let (RowState::Clear(plain) | RowState::Dropped(plain)) = &row.state else { return };
+    pub(super) fn row_aged(&mut self, pair: HostPair, armed: Instant, now: Instant) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        let (RowState::Clear(plain) | RowState::Dropped(plain)) = &mut row.state else { return };
+        if plain.age_at != armed {
+            return;
+        }
         if plain.until > now {
+            plain.age_at = plain.until;
             self.timers.set(plain.until, Timer::RowAge(pair));
             return;
         }
-        if let Some(negotiation) = &plain.background {
-            let id = negotiation.initiator.id();
-            self.negotiations.remove(&id);
+        self.forget_row(pair);
+    }
+
+    /// Adds a row. In a full table a plain one that was long not used makes room, never a
+    /// protected or pending one: programs that talk to very many hosts do not end what is
+    /// protected, nor keep it from beginning.
+    pub(super) fn insert_row(&mut self, pair: HostPair, row: Row) -> Result<(), DropReason> {
+        if self.pit.is_full() && self.pit.get(pair).is_none() {
+            let victim = self
+                .pit
+                .sample(EVICTION_SAMPLE)
+                .filter(|(_, row)| matches!(row.state, RowState::Clear(_) | RowState::Dropped(_)))
+                .min_by_key(|(_, row)| row.last_used)
+                .map(|(key, _)| key.pair);
+            self.forget_row(victim.ok_or(DropReason::TableFull)?);
         }
-        self.pit.remove(pair);
-        self.forget_offload(pair);
+        self.pit.insert(FlowKey::host_pair(pair), row).map_err(|_| DropReason::TableFull)
     }
 
     fn count_clear_out(&mut self, bytes: usize) {

@@ -45,6 +45,8 @@ pub(super) struct Pending {
 pub(super) struct Plain {
     pub(super) reason: NegotiationResult,
     pub(super) until: Instant,
+    /// When the row is looked at; before `until` if that was put off since.
+    pub(super) age_at: Instant,
     /// From here on a background negotiation is due.
     pub(super) ask_again: Instant,
     /// How long the next background negotiation waits after this one has failed.
@@ -87,6 +89,9 @@ pub(super) struct Negotiation {
     pub(super) attempts: usize,
     pub(super) next_attempt: Instant,
     pub(super) started: Instant,
+    /// It gave way to the other end's question, once; a second time would let that end put it off
+    /// for ever.
+    pub(super) yielded: bool,
     pub(super) echo_id: u16,
     pub(super) echo_seq: u16,
 }

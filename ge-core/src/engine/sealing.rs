@@ -58,8 +58,9 @@ impl Engine {
         let Some(session) =
             row.protected().and_then(|protected| self.sessions.get_mut(protected.current))
         else {
-            self.dropped_out(DropReason::NoSession);
-            return Outgoing::Consumed;
+            // A row whose session is gone would swallow the flow for good: ask anew.
+            self.forget_row(pair);
+            return self.first_packet(frame, view, pair, now);
         };
         let heading = Heading {
             from: WireAddr(pair.local.0),

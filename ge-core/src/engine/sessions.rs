@@ -16,6 +16,7 @@ use crate::dprp::Agreement;
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
+use crate::keyring::Keyring;
 use crate::limits::{
     FAILED_OPEN_KILL, FAILED_OPEN_REKEY, KEEPALIVE_AFTER, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6,
     OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME,
@@ -28,7 +29,7 @@ use crate::{GeId, Mode, Now};
 use core::net::IpAddr;
 use core::time::Duration;
 use rand_core::Rng as _;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One set of traffic keys.
 pub(super) struct Session {
@@ -44,13 +45,19 @@ pub(super) struct Session {
     pub(super) handshake_hash: [u8; 32],
     pub(super) created: Instant,
     initiator: bool,
-    interface: Interface,
     retire_at: Option<Instant>,
+    /// When it is looked at next. A deadline that fires at another time was set aside since.
+    next_check: Instant,
     last_received: Instant,
     /// First data sent since something was last received.
     unanswered_since: Option<Instant>,
     /// First data received since something was last sent.
     unacknowledged_since: Option<Instant>,
+    /// Somebody who saw our datagrams said that nobody takes them, and nothing was received since.
+    doubted: bool,
+    last_doubt: Option<Instant>,
+    /// When to move on to the newer epoch even without traffic, once there is one.
+    leave_epoch_at: Option<Instant>,
     /// Start of the last inner packet sealed: what an ICMP error about our outer packet, whose
     /// quote is sealed, is about for the local program.
     last_inner: InnerHead,
@@ -94,6 +101,7 @@ impl Session {
     pub(super) fn received(&mut self, now: Instant, data: bool) {
         self.last_received = now;
         self.unanswered_since = None;
+        self.doubted = false;
         if data {
             self.unacknowledged_since.get_or_insert(now);
         }
@@ -101,6 +109,30 @@ impl Session {
 
     pub(super) fn last_inner(&self) -> &[u8] {
         &self.last_inner.bytes[..self.last_inner.len]
+    }
+
+    /// An error said that the peer's port is closed: its agent may be gone. The error is not
+    /// authenticated, so that it may only make us ask, and not more often than silence would.
+    pub(super) fn doubt(&mut self, now: Instant) {
+        if self.last_doubt.is_none_or(|last| now.since(last) >= LIVENESS) {
+            self.doubted = true;
+            self.last_doubt = Some(now);
+        }
+    }
+
+    fn is_silent(&self, now: Instant) -> bool {
+        self.doubted || self.unanswered_since.is_some_and(|since| now.since(since) >= LIVENESS)
+    }
+
+    /// A newer epoch than the session's is in use, and the session's ends in `left` seconds: all
+    /// idle sessions would ask at once, so that each waits for a moment of its own, or for traffic.
+    fn plan_leave(&mut self, index: SessionIndex, left: u64, now: Instant) {
+        let spread = if left <= EPOCH_ENDS_SOON.as_secs() {
+            EPOCH_SPREAD_SOON
+        } else {
+            EPOCH_SPREAD.min(Duration::from_secs(left) - EPOCH_ENDS_SOON)
+        };
+        self.leave_epoch_at.get_or_insert(now + spread * (index.0 & 0xff) / 256);
     }
 
     /// A keepalive went out: the peer knows that we are there.
@@ -113,13 +145,14 @@ impl Session {
         now.since(self.last_received) < span
     }
 
-    fn wants_rekey(&self, now: Instant, current_epoch: Option<Epoch>) -> bool {
+    fn wants_rekey(&self, now: Instant) -> bool {
         // The responder gives the initiator a head start, so that they rarely collide.
         let patience = if self.initiator { Duration::ZERO } else { REKEY_HANDOVER };
         let age = now.since(self.created);
         let idle = self.unanswered_since.is_none() && !self.heard_within(REKEY_AFTER_TIME, now);
         let old = age >= REKEY_AFTER_TIME + patience && !idle;
-        let epoch_over = current_epoch.is_some_and(|epoch| epoch > self.epoch)
+        let in_use = self.unanswered_since.is_some() || self.heard_within(LIVENESS, now);
+        let epoch_over = self.leave_epoch_at.is_some_and(|at| in_use || at <= now)
             && (self.initiator || age >= patience);
         old || epoch_over
             || self.sealer.sent() >= REKEY_AFTER_MESSAGES
@@ -146,6 +179,8 @@ impl InnerHead {
 #[derive(Default)]
 pub(super) struct Sessions {
     by_index: BTreeMap<SessionIndex, Session>,
+    /// The same by flow: what is asked about one flow must not cost a walk over all sessions.
+    by_pair: BTreeSet<(HostPair, SessionIndex)>,
 }
 
 impl Sessions {
@@ -174,6 +209,23 @@ impl Sessions {
         self.by_index.len()
     }
 
+    fn insert(&mut self, index: SessionIndex, session: Session) {
+        self.by_pair.insert((session.pair, index));
+        self.by_index.insert(index, session);
+    }
+
+    fn remove(&mut self, index: SessionIndex) {
+        if let Some(session) = self.by_index.remove(&index) {
+            self.by_pair.remove(&(session.pair, index));
+        }
+    }
+
+    /// Sessions of one flow: the one in use, its successor, and those in their grace.
+    fn of_pair(&self, pair: HostPair) -> impl Iterator<Item = SessionIndex> {
+        let range = (pair, SessionIndex(0))..=(pair, SessionIndex(u32::MAX));
+        self.by_pair.range(range).map(|(_, index)| *index)
+    }
+
     /// The session that sent the datagram with this index and counter between these hosts, if it
     /// was sent recently: an error about anything older is made up or useless.
     pub(super) fn find_sending(
@@ -182,13 +234,12 @@ impl Sessions {
         peer_index: SessionIndex,
         counter: u32,
     ) -> Option<SessionIndex> {
-        self.by_index
-            .iter()
-            .find(|(_, s)| {
-                let age = (s.sealer.sent() as u32).wrapping_sub(counter);
-                s.pair == pair && s.sealer.peer_index() == peer_index && age <= RECENT_DATAGRAMS
+        self.of_pair(pair).find(|index| {
+            self.by_index.get(index).is_some_and(|session| {
+                let age = (session.sealer.sent() as u32).wrapping_sub(counter);
+                session.sealer.peer_index() == peer_index && age <= RECENT_DATAGRAMS
             })
-            .map(|(index, _)| *index)
+        })
     }
 }
 
@@ -201,11 +252,9 @@ impl Engine {
         self.current_session(pair)?.narrow
     }
 
-    #[expect(clippy::too_many_arguments, reason = "everything a session begins with")]
     pub(super) fn add_session(
         &mut self,
         pair: HostPair,
-        interface: Interface,
         index: SessionIndex,
         agreement: Agreement,
         initiator: bool,
@@ -226,16 +275,19 @@ impl Engine {
             peer_certificate: agreement.peer,
             created: now.mono,
             initiator,
-            interface,
             retire_at: None,
+            next_check: now.mono,
             last_received: now.mono,
             unanswered_since: None,
             unacknowledged_since: None,
+            doubted: false,
+            last_doubt: None,
+            leave_epoch_at: None,
             last_inner: InnerHead::EMPTY,
             narrow,
         };
-        self.sessions.by_index.insert(index, session);
-        self.timers.set(now.mono + SESSION_CHECK, Timer::Session(index));
+        self.sessions.insert(index, session);
+        self.arm_check(index, now.mono + SESSION_CHECK);
         self.sticky.remember(pair.remote.0, now.mono);
     }
 
@@ -266,18 +318,28 @@ impl Engine {
         let at = now.mono + OLD_KEYS_GRACE;
         if let Some(session) = self.sessions.get_mut(index) {
             session.retire_at.get_or_insert(at);
+        }
+    }
+
+    /// Sets when a session is looked at next, in place of when it would have been.
+    fn arm_check(&mut self, index: SessionIndex, at: Instant) {
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.next_check = at;
             self.timers.set(at, Timer::Session(index));
         }
     }
 
     pub(super) fn drop_session(&mut self, index: SessionIndex) {
-        self.sessions.by_index.remove(&index);
+        self.sessions.remove(index);
     }
 
     /// The periodic look at one session.
-    pub(super) fn check_session(&mut self, index: SessionIndex, now: Now) {
+    pub(super) fn check_session(&mut self, index: SessionIndex, armed: Instant, now: Now) {
         let Some(session) = self.sessions.get(index) else { return };
-        let pair = session.pair;
+        if session.next_check != armed {
+            return;
+        }
+        let (pair, retire_at) = (session.pair, session.retire_at);
         if session.retire_at.is_some_and(|at| at <= now.mono) {
             self.drop_session(index);
             return;
@@ -302,29 +364,28 @@ impl Engine {
         if self.is_current(index, pair) {
             self.look_after(index, pair, now);
         }
-        self.timers.set(now.mono + SESSION_CHECK, Timer::Session(index));
+        let next = now.mono + SESSION_CHECK;
+        self.arm_check(index, retire_at.map_or(next, |at| at.min(next)));
     }
 
-    fn is_current(&self, index: SessionIndex, pair: HostPair) -> bool {
+    pub(super) fn is_current(&self, index: SessionIndex, pair: HostPair) -> bool {
         self.pit.get(pair).and_then(Row::protected).is_some_and(|p| p.current == index)
     }
 
     /// Rekey, keepalive and liveness of a session that sends.
     fn look_after(&mut self, index: SessionIndex, pair: HostPair, now: Now) {
-        let Some(session) = self.sessions.get(index) else { return };
-        let current_epoch = self
-            .keyring
-            .as_ref()
-            .and_then(|keyring| keyring.sending_epoch(session.group, now.unix))
-            .map(|(epoch, _)| epoch);
-        let silent =
-            session.unanswered_since.is_some_and(|since| now.mono.since(since) >= LIVENESS);
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        if let Some(left) = superseded(self.keyring.as_ref(), session, now) {
+            session.plan_leave(index, left, now.mono);
+        }
+        let silent = session.is_silent(now.mono);
+        session.doubted = false;
         let owes_keepalive = session
             .unacknowledged_since
             .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER);
         if silent {
             self.renegotiate(pair, Via::Echo, now);
-        } else if session.wants_rekey(now.mono, current_epoch) {
+        } else if session.wants_rekey(now.mono) {
             self.renegotiate(pair, Via::Session(index), now);
         }
         if owes_keepalive {
@@ -395,6 +456,13 @@ impl Engine {
         if current {
             self.forget_row(pair);
             self.event(Event::PeerGone { pair, reason });
+        } else if let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut)
+            && protected.next == Some(index)
+        {
+            protected.next = None;
+            if let Some(negotiation) = protected.rekey.take_if(|rekey| rekey.index == index) {
+                self.negotiations.remove(&negotiation.initiator.id());
+            }
         }
     }
 
@@ -409,13 +477,7 @@ impl Engine {
             self.counters.held[1] += dropped;
         }
         self.forget_offload(pair);
-        let gone: Vec<SessionIndex> = self
-            .sessions
-            .by_index
-            .iter()
-            .filter(|(_, session)| session.pair == pair)
-            .map(|(index, _)| *index)
-            .collect();
+        let gone: Vec<SessionIndex> = self.sessions.of_pair(pair).collect();
         for index in gone {
             self.drop_session(index);
         }
@@ -437,7 +499,7 @@ impl Engine {
     pub(super) fn check_all_sessions(&mut self, now: Now) {
         let all: Vec<SessionIndex> = self.sessions.by_index.keys().copied().collect();
         for index in all {
-            self.timers.set(now.mono, Timer::Session(index));
+            self.arm_check(index, now.mono);
         }
     }
 
@@ -452,10 +514,26 @@ impl Engine {
         self.emit(Output::Kernel(KernelVerdict::Forget { pair }));
     }
 
+    /// The interface the session's flow uses now; it may have moved since the keys were agreed.
     pub(super) fn session_interface(&self, index: SessionIndex) -> Option<Interface> {
-        self.sessions.get(index).map(|session| session.interface)
+        let pair = self.sessions.get(index)?.pair;
+        self.pit.get(pair).map(|row| row.interface)
     }
 }
+
+/// Seconds until the session's epoch ends, if a newer one is already in use.
+fn superseded(keyring: Option<&Keyring>, session: &Session, now: Now) -> Option<u64> {
+    let (newest, _) = keyring?.sending_epoch(session.group, now.unix)?;
+    let ends = keyring?.epoch_ends(session.group, session.epoch)?;
+    (newest > session.epoch).then(|| ends.0.saturating_sub(now.unix.0))
+}
+
+/// An epoch that ends within this time is left by all its sessions within [`EPOCH_SPREAD_SOON`].
+const EPOCH_ENDS_SOON: Duration = Duration::from_secs(10);
+/// See [`EPOCH_ENDS_SOON`].
+const EPOCH_SPREAD_SOON: Duration = Duration::from_secs(1);
+/// Idle sessions leave an epoch that goes on for longer within this time.
+const EPOCH_SPREAD: Duration = Duration::from_secs(60);
 
 /// How often a session is looked at: a fraction of its shortest interval.
 const SESSION_CHECK: Duration = Duration::from_millis(500);

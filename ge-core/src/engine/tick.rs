@@ -7,13 +7,13 @@ use crate::timer::Timer;
 impl Engine {
     /// Acts on every deadline up to `now`.
     pub fn tick(&mut self, now: Now) {
-        while let Some(timer) = self.timers.pop_due(now.mono) {
+        while let Some((armed, timer)) = self.timers.pop_due(now.mono) {
             match timer {
                 Timer::Retransmit(pair) => self.retransmit(pair, now),
                 Timer::HoldOver(pair) => self.hold_over(pair, now),
-                Timer::RowAge(pair) => self.row_aged(pair, now.mono),
+                Timer::RowAge(pair) => self.row_aged(pair, armed, now.mono),
                 Timer::AskAgain(pair) => self.ask_again(pair, now),
-                Timer::Session(index) => self.check_session(index, now),
+                Timer::Session(index) => self.check_session(index, armed, now),
                 Timer::Answer(id) => self.answer_aged(id, now),
             }
         }

@@ -1,6 +1,6 @@
 //! What two agents agree on when nobody interferes.
 
-use crate::domain::{Domain, NOW, parameters, proposal, rng};
+use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use crate::run::Run;
 use ge_core::cert::CertRole;
 use ge_core::dprp::{Binding, CreateError, Initiator, Reject, consume_dde};
@@ -87,7 +87,7 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn of_several_common_groups_the_responders_preference_wins() {
+fn of_several_common_groups_the_policys_first_wins() {
     let domain = Domain::new(1);
     let cases: &[(&[u32], &[u32], &[(u32, u16)], u32)] = &[
         (&[1, 2, 3], &[3, 2, 1], &[], 1),
@@ -98,15 +98,35 @@ fn of_several_common_groups_the_responders_preference_wins() {
         (&[1, 2, 3, 4, 5, 6, 7, 8], &[8], &[], 8),
     ];
     for (own_i, own_r, priorities, chosen) in cases {
-        let i = domain.member(1, own_i);
-        let mut r = domain.member(2, own_r);
-        for group in &mut r.membership.groups {
-            let changed = priorities.iter().find(|(id, _)| GroupId(*id) == group.id);
-            group.priority = changed.map_or(100, |(_, priority)| *priority);
-        }
+        let (mut i, mut r) = (domain.member(1, own_i), domain.member(2, own_r));
+        prefer(&mut i, priorities);
+        prefer(&mut r, priorities);
         let done = Run::new(&i, &r).finish().unwrap();
         assert_eq!(done.agreed_i.group, GroupId(*chosen), "{own_i:?} {own_r:?} {priorities:?}");
         assert_eq!(done.agreed_r.group, GroupId(*chosen));
+    }
+}
+
+/// The priorities of a policy; 100 where it names none.
+fn prefer(member: &mut Member, priorities: &[(u32, u16)]) {
+    for group in &mut member.membership.groups {
+        let changed = priorities.iter().find(|(id, _)| GroupId(*id) == group.id);
+        group.priority = changed.map_or(100, |(_, priority)| *priority);
+    }
+}
+
+#[test]
+fn responder_cannot_choose_a_less_preferred_group() {
+    let domain = Domain::new(1);
+    let i = domain.member(1, &[1, 2, 3]);
+    for (own_r, prefers, accepted) in [(&[1, 2], 2, false), (&[2, 3], 3, false), (&[1, 2], 1, true)]
+    {
+        let mut r = domain.member(2, own_r);
+        prefer(&mut r, &[(prefers, 10)]);
+        let refused = Reject::Misbehaved("the RGI has not the most preferred common group");
+        let done = Run::new(&i, &r).finish().map(|done| done.agreed_i.group);
+        let expected = if accepted { Ok(GroupId(prefers)) } else { Err(refused) };
+        assert_eq!(done, expected, "{own_r:?}");
     }
 }
 
