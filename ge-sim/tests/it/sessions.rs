@@ -2,10 +2,12 @@
 
 use crate::{assert_settled, ms, pair, s};
 use ge_core::Mode::{Closed, Open};
+use ge_core::icmp_error::{ErrorKind, build_error_for};
+use ge_sim::adversary::Origin;
 use ge_sim::fault::Fault;
 use ge_sim::packet::Class;
 use ge_sim::{Fate, Traffic};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 #[test]
@@ -173,4 +175,50 @@ fn same_seed_is_the_same_run() {
         (sim.events(), sim.check.opened(a, b), sim.check.opened(b, a))
     };
     assert_eq!(run(), run());
+}
+
+#[test]
+fn policies_do_not_multiply_the_looks_at_a_session() {
+    let events = |policies: u64| {
+        let (mut sim, a, b, _) = pair(10, Closed, Closed);
+        sim.flow(a, b, Traffic::Datagrams(300), ms(1000));
+        sim.run_for(s(1)).unwrap();
+        for n in 0..policies {
+            sim.at(ms(37 * n), Fault::Mode(a, Closed));
+        }
+        sim.run_for(s(5)).unwrap();
+        let before = sim.events();
+        sim.run_for(s(10)).unwrap();
+        sim.events() - before
+    };
+    assert!(events(100) < events(1) + 10, "{} after one, {} after many", events(1), events(100));
+}
+
+#[test]
+fn closed_port_at_the_peer_is_asked_about_at_once() {
+    let (mut sim, a, b, _) = pair(11, Closed, Closed);
+    let (last, asked) = (Rc::new(RefCell::new(Vec::new())), Rc::new(Cell::new(0)));
+    let (seen, counted) = (Rc::clone(&last), Rc::clone(&asked));
+    sim.tamper(move |passing| {
+        match passing.class {
+            Class::Sealed(_) if passing.from == a => *seen.borrow_mut() = passing.packet.to_vec(),
+            Class::Message(..) if passing.from == a => counted.set(counted.get() + 1),
+            _ => {}
+        }
+        Fate::Carry
+    });
+    sim.send(a, b, 300);
+    sim.run_for(ms(2900)).unwrap();
+    sim.send(a, b, 300);
+    sim.at(s(0), Fault::Crash(b));
+    sim.run_for(ms(10)).unwrap();
+    let quoted = last.borrow().clone();
+    let closed = ErrorKind::Unreachable { code: 3 };
+    let error = build_error_for(closed, sim.node(b).addr, &quoted).unwrap();
+    asked.set(0);
+    for _ in 0..3 {
+        sim.inject(error.clone(), Origin::Genuine);
+    }
+    sim.run_for(ms(600)).unwrap();
+    assert!((1..=2).contains(&asked.get()), "one question, perhaps repeated: {}", asked.get());
 }
