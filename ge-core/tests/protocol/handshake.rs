@@ -233,7 +233,7 @@ fn rekey_needs_the_old_session_at_both_ends() {
 fn what_cannot_be_negotiated_is_said_at_once() {
     let domain = Domain::new(1);
     let member = domain.member(1, &[1]);
-    let create = |member: &crate::domain::Member, change: &dyn Fn(&mut Run), index: u32| {
+    let create = |member: &Member, change: &dyn Fn(&mut Run), index: u32| {
         let mut run = Run::new(member, &domain.member(2, &[1]));
         change(&mut run);
         let binding = run.binding;
