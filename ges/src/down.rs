@@ -28,7 +28,7 @@ pub(crate) struct DownReport {
 /// One thing that is gone now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Reverted {
-    /// `agent`, `filter`, `socket` or `state`.
+    /// `agent`, `closed` (nothing was reverted), `filter`, `socket` or `state`.
     pub(crate) kind: &'static str,
     /// In words.
     pub(crate) text: String,
@@ -44,6 +44,10 @@ pub(crate) fn run(settings: &Settings, options: &DownOptions) -> Result<Exit, Fa
     }
     if options.purge {
         purge(settings, &mut report)?;
+    } else if Hook::installed().unwrap_or(false) {
+        let text = "this host is closed and stays so: the filter rules go on refusing everybody; \
+                    to open it: ges down --purge";
+        report.add("closed", text.to_owned());
     }
     if options.json {
         print(&render::json("ges.down/1", &report))

@@ -7,7 +7,7 @@
 
 use super::{Facts, rfc3339, since};
 use ge_core::io::Snapshot;
-use ge_core::{DropReason, limits};
+use ge_core::{DropReason, Mode, limits};
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, SystemTime};
 
@@ -74,7 +74,11 @@ impl Health {
 #[must_use]
 pub fn health(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Vec<Health> {
     if snapshot.agent.is_none() {
-        let text = "this host has no membership yet; its traffic is not protected".to_owned();
+        let text = match snapshot.mode {
+            Mode::Open => "this host is no member; its traffic is not protected",
+            Mode::Closed => "this host is no member; being closed, it refuses all traffic",
+        };
+        let text = text.to_owned();
         let command = "journalctl -u ges -n 20";
         return vec![Health::new("W-NOT-ENROLLED", Severity::Error, text, command)];
     }
