@@ -46,7 +46,7 @@ You are inside. Try:
   on a ping 10.77.0.12                     a talks to b: their own addresses, protected
   on a ges status                          what the agent on a thinks
   on a ges ping 10.77.0.12                 verdict, group, time
-  on sw tcpdump -ni a                      what the wire shows (in a second terminal: see below)
+  on sw tcpdump -c 9 -ni a &               what the wire shows while a talks (needs tcpdump)
   on a ges flows                           every verdict
   mgmt-server member list                  who is in
   mgmt-server key rotate team              a new group key, now
