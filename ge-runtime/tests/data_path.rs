@@ -7,6 +7,7 @@
 //!   agent (open)                        agent (open)
 //! ```
 //! The domain's keys are made here. Programs of the system talk between the hosts' own addresses.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "data_path/domain.rs"]
 mod domain;

@@ -107,7 +107,10 @@ fn running_without_permission_is_9_and_touches_nothing() {
     let directory = tempfile::tempdir().unwrap();
     open_to_all(directory.path());
     let program = directory.path().join("ges");
-    fs::copy(env!("CARGO_BIN_EXE_ges"), &program).unwrap();
+    // Copied by another process: were the file open for writing here, a process that another test
+    // starts at this moment would hold it open too, and it could not be run (ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ges")).arg(&program).status().unwrap();
+    assert!(copied.success());
     let mut command = Command::new(&program);
     command.args(["run", "--state"]).arg(directory.path().join("state"));
     command.arg("--socket").arg(directory.path().join("ges.sock"));
@@ -203,7 +206,10 @@ fn a_stranger_is_refused_with_the_command_to_run() {
     // Let the stranger as far as the agent's own check: file modes alone would stop it.
     open_to_all(agent.directory.path());
     let program = agent.directory.path().join("ges");
-    fs::copy(env!("CARGO_BIN_EXE_ges"), &program).unwrap();
+    // Copied by another process: were the file open for writing here, a process that another test
+    // starts at this moment would hold it open too, and it could not be run (ETXTBSY).
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_ges")).arg(&program).status().unwrap();
+    assert!(copied.success());
     for open in [true, false] {
         let mode = if open { 0o666 } else { 0o600 };
         fs::set_permissions(agent.socket(), fs::Permissions::from_mode(mode)).unwrap();
