@@ -63,6 +63,8 @@ pub struct Engine {
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
     sticky: Sticky,
+    /// Pairs whose packets the kernel may pass by itself; each has a row.
+    offloaded: BTreeSet<HostPair>,
     held: HeldBudget,
     reassembly: EchoReassembly,
     timers: TimerTable,
@@ -91,6 +93,7 @@ impl Engine {
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
             sticky: Sticky::default(),
+            offloaded: BTreeSet::new(),
             held: HeldBudget::default(),
             reassembly: EchoReassembly::default(),
             timers: TimerTable::default(),

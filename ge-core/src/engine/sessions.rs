@@ -505,13 +505,18 @@ impl Engine {
 
     pub(super) fn offload_bypass(&mut self, pair: HostPair) {
         if self.mode() == Mode::Open {
+            self.offloaded.insert(pair);
             let verdict = KernelVerdict::Bypass { pair, lifetime: OFFLOAD_LIFETIME };
             self.emit(Output::Kernel(verdict));
         }
     }
 
+    /// Takes a verdict back from the kernel, if it was given one: a transaction of its own is
+    /// dear beside a negotiation.
     pub(super) fn forget_offload(&mut self, pair: HostPair) {
-        self.emit(Output::Kernel(KernelVerdict::Forget { pair }));
+        if self.offloaded.remove(&pair) {
+            self.emit(Output::Kernel(KernelVerdict::Forget { pair }));
+        }
     }
 
     /// The interface the session's flow uses now; it may have moved since the keys were agreed.
