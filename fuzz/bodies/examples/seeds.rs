@@ -20,6 +20,7 @@ use ge_core::wire::dprp::dde::DdeFacts;
 use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
 use ge_core::wire::dprp::{MAC_LEN, Standing};
 use ge_core::wire::vnet::VnetHeader;
+use mgmt_api::{HexBytes, Secret, Token};
 use std::path::PathBuf;
 use std::{fs, io};
 
@@ -53,7 +54,18 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "ip_parse" | "icmp_error" => packets(|_| Vec::new()),
         "vnet_hdr" => packets(|vnet| vnet.emit().to_vec()),
         "segment" => packets(|vnet| [&150_u16.to_be_bytes()[..], &vnet.emit()].concat()),
+        "token" => vec![token().encode().as_bytes().to_vec()],
+        "bundle" => vec![include_bytes!("../../../mgmt-api/tests/golden/bundle.json").to_vec()],
         other => panic!("no seeds for target {other}"),
+    }
+}
+
+fn token() -> Token {
+    Token {
+        fingerprint: HexBytes([3; 32]),
+        id: HexBytes([4; 8]),
+        secret: Secret::new([5; 32]),
+        servers: vec!["192.0.2.1:7443".parse().expect("an address")],
     }
 }
 

@@ -13,6 +13,7 @@
 mod negotiation;
 mod packets;
 mod parts;
+mod server;
 
 #[path = "../../../ge-core/tests/packets/properties.rs"]
 mod properties;
@@ -24,6 +25,7 @@ pub mod domain;
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
 pub use packets::{icmp_error, ip_parse, segment, vnet_hdr};
 pub use parts::{INDEX, SECRET, certificate, data_frame, path_part, tlv};
+pub use server::{bundle, token};
 
 /// A target: its name, which is also its corpus directory, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -42,4 +44,6 @@ pub const TARGETS: &[Target] = &[
     ("icmp_error", icmp_error),
     ("vnet_hdr", vnet_hdr),
     ("segment", segment),
+    ("token", token),
+    ("bundle", bundle),
 ];
