@@ -92,6 +92,12 @@ impl Tally {
         self.between(one, other, Kind::is_clear)
     }
 
+    /// The first frames that went in clear, between whomever, with their first bytes.
+    #[must_use]
+    pub fn samples(&self) -> String {
+        self.samples.join("\n  ")
+    }
+
     /// That no plaintext went between two machines and that nothing was overlooked.
     ///
     /// # Errors
@@ -104,7 +110,7 @@ impl Tally {
             "{clear} frames in clear between {} and {}; the first of all:\n  {}",
             one.name,
             other.name,
-            self.samples.join("\n  ")
+            self.samples()
         );
         Ok(())
     }

@@ -74,7 +74,7 @@ fn remove(mode: &str) -> Result<()> {
             && pair.lab.b.addresses().contains(to)
             && kind.is_clear()
     });
-    ensure!(!from_member, "the member fell back to clear: {:?}", tally.frames);
+    ensure!(!from_member, "the member fell back to clear; in clear:\n  {}", tally.samples());
     ensure!(tally.marker == 0, "{} frames show the marker", tally.marker);
     let verdict = pair.a.verdict(pair.address_of_b(false))?;
     ensure!(verdict != "protected" && verdict != "clear", "verdict {verdict}");
