@@ -105,25 +105,6 @@ pub struct DatagramMeta {
     pub interface: Interface,
 }
 
-/// How a control message travels.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Carrier {
-    /// ICMP echo request (DDE, MPIT).
-    EchoRequest {
-        /// ICMP identifier.
-        id: u16,
-        /// ICMP sequence number.
-        seq: u16,
-    },
-    /// ICMP echo reply (RGI, CDN, NOMATCH) to a request with this id and sequence.
-    EchoReply {
-        /// ICMP identifier of the request.
-        id: u16,
-        /// ICMP sequence number of the request.
-        seq: u16,
-    },
-}
-
 /// A negotiation message to send.
 #[derive(Debug)]
 pub struct Transmit {
@@ -169,8 +150,6 @@ pub enum Output {
     Datagrams(DatagramRun),
     /// Put a held frame back on its interface, in clear.
     PutBack(HeldFrame),
-    /// Hand a held inbound frame to the local stack (after the Ethernet header is taken off).
-    DeliverFrame(HeldFrame),
     /// Hand an IP packet the engine made (an ICMP error, say) to the local stack.
     Deliver(Vec<u8>),
     /// Change the kernel's verdict sets.

@@ -7,7 +7,7 @@
 //!            +-- commands, link changes -+
 //! ```
 
-use super::devices::{Attached, Devices};
+use super::devices::Devices;
 use super::probes::Probes;
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
@@ -314,8 +314,7 @@ impl EventLoop {
             match self.engine.poll_output() {
                 Output::Transmit(transmit) => self.devices.transmit(&transmit),
                 Output::Datagrams(run) => self.devices.send_run(&run),
-                Output::PutBack(frame) => self.with_interface(&frame, Attached::put_back),
-                Output::DeliverFrame(frame) => self.with_interface(&frame, Attached::deliver),
+                Output::PutBack(frame) => self.put_back(&frame),
                 Output::Deliver(packet) => self.devices.deliver_packet(&packet),
                 Output::Kernel(verdict) => self.verdicts.push(verdict),
                 Output::Event(event) => {
@@ -338,11 +337,11 @@ impl EventLoop {
         self.probes.settle(&self.engine, now);
     }
 
-    fn with_interface(&self, frame: &HeldFrame, act: fn(&Attached, &[u8])) {
+    fn put_back(&self, frame: &HeldFrame) {
         let (Direction::Outgoing(interface) | Direction::Incoming(interface)) = frame.direction;
         let attached = self.devices.attached.iter().find(|a| a.interface == interface);
         if let Some(attached) = attached {
-            act(attached, &frame.bytes);
+            attached.put_back(&frame.bytes);
         }
     }
 

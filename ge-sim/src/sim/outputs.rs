@@ -2,7 +2,7 @@
 
 use super::Sim;
 use crate::check::LinkUse;
-use crate::packet::{NodeId, PACKET_AT, ip_packet};
+use crate::packet::{NodeId, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::io::{Event as Told, NegotiationResult, Output};
@@ -59,13 +59,6 @@ impl Sim {
             Output::PutBack(held) => {
                 self.put_back(id, &held.bytes, LinkUse::Passed);
                 1
-            }
-            Output::DeliverFrame(held) => {
-                let packet = held.bytes[PACKET_AT..].to_vec();
-                if let Ok(view) = ip::parse(&packet) {
-                    self.deliver_plaintext(id, &packet, &view);
-                }
-                0
             }
             Output::Deliver(packet) => {
                 if let Ok(view) = ip::parse(&packet) {
