@@ -19,6 +19,8 @@
 //! engine's. A message that is refused changes nothing: the right one is still accepted later.
 //! Source: PROTOCOL.md 2.
 
+mod between;
+mod decide;
 mod initiator;
 mod noise;
 mod offer;
@@ -30,17 +32,20 @@ mod responder;
 mod tags;
 mod transcript;
 
+pub use between::{Answered, Committed, Tentative, Witness};
 pub use initiator::{Initiator, NoMatch};
-pub use received::{ReceivedDde, consume_dde};
+pub use received::{ReceivedDde, SeenDde, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;
 
+use crate::addr::WireAddr;
 use crate::cert::Certificate;
 use crate::flow::{HostPair, Ports};
 use crate::id::{Epoch, GroupId, SessionIndex};
 use crate::membership::Secret32;
 use crate::mode::Mode;
 use crate::traffic::AeadKind;
+use crate::wire::dprp::rgi::Record;
 
 /// What is negotiated, as its initiator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +56,19 @@ pub struct Proposal {
     pub ports: Ports,
     /// Mode of the initiator.
     pub mode: Mode,
-    /// The initiator is a router.
+    /// The initiator speaks for another machine: it is a router.
     pub router: bool,
+    /// What the initiator wants to know.
+    pub purpose: Purpose,
+}
+
+/// What a negotiation is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To protect the flow, if a group is shared.
+    Protect,
+    /// Only to learn whether an agent further on refuses the flow; no group is offered.
+    Survey,
 }
 
 /// What a negotiation is bound to besides itself.
@@ -74,6 +90,8 @@ pub struct SessionParameters {
     pub index: SessionIndex,
     /// UDP port on which it receives. Not zero.
     pub data_port: u16,
+    /// Address at which it receives: the flow's own where it stands for itself.
+    pub wire: WireAddr,
 }
 
 /// What a completed negotiation leaves. Secrets are wiped on drop.
@@ -88,6 +106,8 @@ pub struct Agreement {
     pub peer_mode: Mode,
     /// Where the other end receives.
     pub peer_parameters: SessionParameters,
+    /// Agents between the two ends, the one nearest the responder first.
+    pub path: Vec<Record>,
     /// Cipher of the traffic.
     pub aead: AeadKind,
     /// Traffic secret for sending.

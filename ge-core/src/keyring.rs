@@ -14,8 +14,10 @@ use crate::crypto::x25519::{self, KeyPair};
 use crate::id::{DomainId, Epoch, GroupId};
 use crate::limits::{CERTIFICATE_SKEW, TAG_SLOTS};
 use crate::membership::{Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
-use crate::mode::{Mode, Role};
+use crate::mode::{Mode, Prefix, Role};
+use crate::wire::dprp::Consent;
 use crate::now::UnixTime;
+use core::net::IpAddr;
 
 /// Why a membership cannot be used. The agent keeps the keyring it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +42,8 @@ pub struct Keyring {
     domain: DomainId,
     agent: GeId,
     mode: Mode,
-    role: CertRole,
+    consent: Consent,
+    prefixes: Vec<Prefix>,
     aes: bool,
     certificate: Vec<u8>,
     not_before: UnixTime,
@@ -73,7 +76,8 @@ impl Keyring {
             domain: membership.domain,
             agent: membership.agent,
             mode: membership.mode,
-            role: own.role,
+            consent: Consent::of(membership.mode, membership.transit),
+            prefixes: own.prefixes,
             aes: own.aes,
             certificate: membership.certificate.clone(),
             not_before: own.not_before,
@@ -178,8 +182,14 @@ impl Keyring {
         unix.plus(CERTIFICATE_SKEW.as_secs()) >= self.not_before && unix < self.not_after
     }
 
-    pub(crate) const fn role(&self) -> CertRole {
-        self.role
+    /// What this agent asks of other agents' sessions that pass it.
+    pub(crate) const fn consent(&self) -> Consent {
+        self.consent
+    }
+
+    /// True if this agent is a router whose certificate lets it stand for this machine.
+    pub(crate) fn stands_for(&self, addr: IpAddr) -> bool {
+        self.prefixes.iter().any(|prefix| prefix.contains(addr))
     }
 
     pub(crate) const fn has_aes(&self) -> bool {

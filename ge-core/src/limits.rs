@@ -56,6 +56,13 @@ pub const CERTIFICATE_SKEW: Duration = TIMESTAMP_WINDOW;
 
 /// Groups one negotiation can offer: tag slots of a DDE, which is a single packet.
 pub const TAG_SLOTS: usize = 8;
+/// What an agent on the path said counts this long: more than three attempts, less than a useful
+/// replay.
+pub const RECORD_LIFETIME: Duration = Duration::from_secs(10);
+/// A session that only its initiator has signed yet is remembered this long by the agents between.
+pub const TENTATIVE_LIFETIME: Duration = Duration::from_secs(3);
+/// Negotiations of others that pass at the same moment, as requests and as tentative sessions each.
+pub const PASSING: usize = 4096;
 /// Agents between the ends that fit a negotiation message of [`MESSAGE_MAX`].
 pub const PATH_RECORDS: usize = 7;
 
@@ -123,7 +130,7 @@ pub const REASSEMBLY_SLOTS: usize = 64;
 pub const REASSEMBLY_LIFETIME: Duration = Duration::from_secs(1);
 
 /// A negotiation message is never larger: with IPv6 and ICMP headers it fits 1,280 bytes.
-pub const MESSAGE_MAX: usize = 1200;
+pub const MESSAGE_MAX: usize = 1232;
 
 /// Smallest outer packet size a PTB may bring us to, IPv4 (RFC 1191 and the forged-PTB attacks).
 pub const MIN_PMTU_V4: u16 = 576;

@@ -5,7 +5,7 @@ use super::offer::{Offer, Rgi};
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal};
 use super::{
-    Agreement, Binding, CreateError, Proposal, Reject, SessionParameters, tags, transcript,
+    Agreement, Binding, CreateError, Proposal, Purpose, Reject, SessionParameters, tags, transcript,
 };
 use crate::cert::Certificate;
 use crate::crypto::seal::open_once;
@@ -19,7 +19,7 @@ use crate::now::UnixTime;
 use crate::wire::dprp::cdn::{CdnParts, CdnPath};
 use crate::wire::dprp::dde::{DDE_LEN, DdeFacts, Tags};
 use crate::wire::dprp::nomatch::{self, NoMatchFacts};
-use crate::wire::dprp::{Header, Kind, MAC_LEN, Standing, assemble, emit_flow};
+use crate::wire::dprp::{Header, Kind, MAC_LEN, Place, Standing, assemble, emit_flow};
 
 /// The answer of an agent that shares no group with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +76,11 @@ impl Initiator {
         let ephemeral = KeyPair::new(&crypto::random_secret(rng));
         let e_i = ephemeral.public();
         let digest = tags::dde_digest(&e_i, unix, &flow);
-        let groups: Vec<_> = keyring.sending_groups(unix).collect();
-        if groups.is_empty() {
+        let groups: Vec<_> = match proposal.purpose {
+            Purpose::Protect => keyring.sending_groups(unix).collect(),
+            Purpose::Survey => Vec::new(),
+        };
+        if groups.is_empty() && proposal.purpose == Purpose::Protect {
             return Err(CreateError::NoGroupKey);
         }
         let own_tags = groups.iter().map(|(_, _, keys)| tags::dde_tag(&keys.tag, &digest));
@@ -150,7 +153,7 @@ impl Initiator {
         let peer = offer.prove(keyring, &rgi, &mut noise, group, unix)?;
         let mpit = offer.create_mpit(keyring, keys, &rgi, &peer, &mut noise, rng)?;
         let split = noise.split().ok_or(Reject::Unexpected)?;
-        let agreement = offer.agreement(keyring, (group, epoch), &peer, &split);
+        let agreement = offer.agreement(keyring, (group, epoch), &peer, rgi.records, &split);
         self.state = State::Agreed(Box::new(Expected {
             sids: rgi.sids,
             cdn_key: kdf::session_prk(&split.hash, &split.backward).expand("cdn", &[]),
@@ -219,17 +222,17 @@ impl Initiator {
             .ok_or(Reject::BadSeal("NOMATCH"))?;
         let facts = NoMatchFacts::parse(&facts)?;
         must_equal(&facts.e_i, &offer.e_i, "the NOMATCH is for another DDE")?;
-        let peer =
-            peer::verify_peer(keyring, &offer.claim(&facts.certificate, facts.standing), unix)?;
-        let (domain, standing) = (keyring.domain(), facts.standing);
-        let text =
-            transcript::nomatch_text(domain, offer.id, &offer.e_i, standing, &facts.certificate);
+        let peer = offer.believe(keyring, &facts, unix)?;
+        let text = transcript::nomatch_text(keyring.domain(), offer.id, &facts);
         if !sign::verify(&peer.identity_key, &text, &facts.signature) {
             return Err(Reject::BadSignature);
         }
+        let asked = offer.proposal.purpose == Purpose::Protect;
         match keyring.shared_group(&peer) {
-            Some(group) => Err(Reject::OtherEpoch(group)),
-            None => Ok(NoMatch { peer, mode: facts.standing.mode }),
+            Some(group) if asked && facts.place == Place::Destination => {
+                Err(Reject::OtherEpoch(group))
+            }
+            _ => Ok(NoMatch { peer, mode: facts.standing.mode }),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use super::noise::{Keys, Noise, Split};
 use super::path::{self, Sids, Use};
-use super::peer::{self, Claim, decide, must_equal};
+use super::decide::decide;
+use super::peer::{self, Claim, must_equal};
 use super::transcript::{self, Decision};
 use super::{Agreement, Proposal, Reject, SessionParameters, tags};
 use crate::cert::Certificate;
@@ -13,7 +14,10 @@ use crate::keyring::{DomainKeys, Keyring};
 use crate::now::UnixTime;
 use crate::traffic::AeadKind;
 use crate::wire::dprp::dde::Tags;
+use crate::mode::Mode;
+use crate::wire::dprp::Place;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
+use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::{Record, RgiParts, RgiPath, RgiPayload};
 use crate::wire::dprp::{FLOW_LEN, Header, Kind, MAC_LEN, Standing, TableRow, assemble};
 
@@ -113,9 +117,30 @@ impl Offer {
         let claim = self.claim(&payload.certificate, payload.standing);
         let certificate = peer::verify_peer(keyring, &claim, unix)?;
         peer::verify_member(keyring, &certificate, noise.remote_static(), group)?;
-        let table = decide(&rgi.records)
-            .ok_or(Reject::Misbehaved("an agent on the path lets nobody through"))?;
+        let table = decide(&rgi.records).map_err(Reject::NotContent)?;
         Ok(Peer { certificate, payload, table })
+    }
+
+    /// Believes who sent a NOMATCH: whoever stands for the destination in any case; somebody else on
+    /// the path only if it refuses, since an agent that is not at the destination cannot know that
+    /// nobody is there.
+    pub(super) fn believe(
+        &self,
+        keyring: &Keyring,
+        facts: &NoMatchFacts,
+        unix: UnixTime,
+    ) -> Result<Certificate, Reject> {
+        match (facts.place, facts.standing.mode) {
+            (Place::Destination, _) => {
+                peer::verify_peer(keyring, &self.claim(&facts.certificate, facts.standing), unix)
+            }
+            (Place::Source | Place::Between, Mode::Closed) => {
+                peer::verify_witness(keyring, &facts.certificate, unix)
+            }
+            (Place::Source | Place::Between, Mode::Open) => {
+                Err(Reject::Misbehaved("it is not at the destination"))
+            }
+        }
     }
 
     pub(super) fn claim<'a>(&self, certificate: &'a [u8], standing: Standing) -> Claim<'a> {
@@ -142,6 +167,8 @@ impl Offer {
             timestamp: self.timestamp,
             records: &rgi.records,
             table: &peer.table,
+            initiator: self.parameters,
+            responder: peer.payload.parameters,
             cert_i_hash: &crypto::sha256(&[certificate]),
             cert_r_hash: &cert_r_hash,
         }
@@ -152,6 +179,8 @@ impl Offer {
             timestamp: self.timestamp,
             flow: self.flow,
             responder_certificate_hash: cert_r_hash,
+            initiator: self.parameters,
+            responder: peer.payload.parameters,
             certificate: certificate.to_vec(),
             records: rgi.records.clone(),
             table: peer.table.clone(),
@@ -159,7 +188,7 @@ impl Offer {
         };
         let path = path::seal(&keys.record, Use::Mpit, rgi.sids, &path.emit(), rng);
         let hash = crypto::sha256(&[&path]);
-        let payload = MpitPayload { parameters: self.parameters, path_hash: hash };
+        let payload = MpitPayload { path_hash: hash };
         let sealed = noise.write(&payload.emit()).map_err(|_| Reject::BadSeal("RGI"))?;
         let parts = [sealed.as_slice(), &path];
         let mut message = assemble(Kind::Mpit, rgi.records.len(), rgi.sids, &parts, MAC_LEN);
@@ -172,6 +201,7 @@ impl Offer {
         keyring: &Keyring,
         (group, epoch): (GroupId, Epoch),
         peer: &Peer,
+        path: Vec<Record>,
         split: &Split,
     ) -> Agreement {
         Agreement {
@@ -180,6 +210,7 @@ impl Offer {
             peer: peer.certificate.clone(),
             peer_mode: peer.payload.standing.mode,
             peer_parameters: peer.payload.parameters,
+            path,
             aead: AeadKind::of(keyring.has_aes(), peer.certificate.aes),
             send: kdf::session_prk(&split.hash, &split.forward).expand("traffic", &[]),
             receive: kdf::session_prk(&split.hash, &split.backward).expand("traffic", &[]),

@@ -2,16 +2,13 @@
 
 use super::path::Sids;
 use super::{Binding, Reject, SessionParameters, tags};
-use crate::action::Action;
 use crate::cert::{CertRole, Certificate};
 use crate::crypto::kdf;
 use crate::id::{DomainId, GroupId};
 use crate::keyring::{DomainKeys, Keyring};
-use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::shim::INDEX_MAX;
-use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{Header, Kind, Malformed, Standing, TableRow, peek, split_mac};
+use crate::wire::dprp::{Header, Kind, Malformed, Standing, peek, split_mac};
 use core::net::IpAddr;
 
 /// Certificate and claims of the other end.
@@ -30,20 +27,37 @@ pub(super) fn verify_peer(
     unix: UnixTime,
 ) -> Result<Certificate, Reject> {
     let peer = keyring.verify(claim.certificate, unix)?;
-    let role = if claim.standing.router { CertRole::Router } else { CertRole::Host };
     if keyring.is_revoked(&peer) {
         return Err(Reject::Revoked);
     }
     if peer.agent == keyring.agent() {
         return Err(Reject::Misbehaved("the certificate is our own"));
     }
-    if peer.role != role {
-        return Err(Reject::Misbehaved("its role is not the certified one"));
+    match (claim.standing.router, peer.role) {
+        (true, CertRole::Router) if peer.may_stand_for(claim.address) => Ok(peer),
+        (true, CertRole::Router) => {
+            Err(Reject::Misbehaved("it may not stand for the flow's address"))
+        }
+        // A router's own traffic is a host's.
+        (false, CertRole::Host | CertRole::Router) => Ok(peer),
+        _ => Err(Reject::Misbehaved("its role is not the certified one")),
     }
-    if !peer.may_stand_for(claim.address) {
-        return Err(Reject::Misbehaved("it may not stand for the flow's address"));
+}
+
+/// Believes the certificate of an agent on the path that is neither end.
+pub(super) fn verify_witness(
+    keyring: &Keyring,
+    certificate: &[u8],
+    unix: UnixTime,
+) -> Result<Certificate, Reject> {
+    let witness = keyring.verify(certificate, unix)?;
+    if keyring.is_revoked(&witness) {
+        return Err(Reject::Revoked);
     }
-    Ok(peer)
+    match witness.role {
+        CertRole::Host | CertRole::Router => Ok(witness),
+        CertRole::Ms | CertRole::Relay => Err(Reject::Misbehaved("it is no agent on a path")),
+    }
 }
 
 /// That a believed certificate belongs to the key exchange and proves the agreed group.
@@ -95,27 +109,13 @@ pub(super) fn dde_sids(header: &Header) -> Option<Sids> {
     fresh.then_some((header.sid_i, header.sid_r))
 }
 
-/// What an agent says of itself in its messages.
-pub(super) fn own_standing(keyring: &Keyring) -> Standing {
-    Standing { mode: keyring.mode(), router: keyring.role() == CertRole::Router }
+/// What an agent says of itself in its messages; `router`: it speaks for another machine.
+pub(super) fn own_standing(keyring: &Keyring, router: bool) -> Standing {
+    Standing { mode: keyring.mode(), router }
 }
 
 pub(super) fn parameters_are_sound(parameters: SessionParameters) -> bool {
     (1..=INDEX_MAX).contains(&parameters.index.0) && parameters.data_port != 0
-}
-
-/// The rows of everybody on the path when its two ends protect, or `None` if an agent between them
-/// is not content: closed, and vouched for by neither end (DESIGN.md section 5, rule 3).
-pub(super) fn decide(records: &[Record]) -> Option<Vec<TableRow>> {
-    let content = |record: &Record| record.standing.mode == Mode::Open || record.matches != [0, 0];
-    if !records.iter().all(content) {
-        return None;
-    }
-    let mut table = vec![TableRow(Action::Bypass); records.len() + 2];
-    for end in [0, records.len() + 1] {
-        table[end] = TableRow(Action::Protect);
-    }
-    Some(table)
 }
 
 /// Constant-time comparison as a rule.

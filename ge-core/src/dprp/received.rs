@@ -4,7 +4,7 @@ use super::noise::{Keys, Noise};
 use super::path::{self, Use};
 use super::peer::{dde_sids, own_standing, parameters_are_sound, prologue};
 use super::responder::{Answer, Request, Responder};
-use super::{Binding, CreateError, Proposal, Reject, SessionParameters, tags, transcript};
+use super::{Binding, CreateError, Proposal, Purpose, Reject, SessionParameters, tags, transcript};
 use crate::crypto::x25519::{self, KeyPair};
 use crate::crypto::{self, Rng};
 use crate::id::{Epoch, GroupId, NegotiationId};
@@ -14,7 +14,10 @@ use crate::now::UnixTime;
 use crate::wire::dprp::dde::{DdeFacts, DdeParts, Tags};
 use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::{RgiPath, RgiPayload};
-use crate::wire::dprp::{FLOW_LEN, Kind, MAC_LEN, Malformed, assemble, emit_flow, peek};
+use crate::wire::dprp::{
+    FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_flow, peek,
+};
+use crate::crypto::sign::SIGNATURE_LEN;
 
 /// A DDE that is authentic and fresh. Nothing about its sender is proven but that it is of the
 /// domain.
@@ -48,16 +51,10 @@ pub fn consume_dde(
     binding: Binding,
     unix: UnixTime,
 ) -> Result<ReceivedDde, Reject> {
+    let SeenDde { domain_epoch, .. } = read_clear(keyring, message, unix)?;
     let header = peek(message).ok_or(Malformed::new("message", "header"))?;
-    if header.kind != Kind::Dde {
-        return Err(Reject::Unexpected);
-    }
-    dde_sids(&header).ok_or(Malformed::new("DDE", "numbers"))?;
     let parts = DdeParts::parse(message)?;
-    let (domain_epoch, keys) = keyring
-        .accepted_domain(unix)
-        .find(|(_, keys)| tags::mac1_is_right(&keys.mac1, parts.covered, parts.mac1))
-        .ok_or(Reject::BadMac)?;
+    let keys = keyring.domain_epoch(domain_epoch, unix).ok_or(Reject::Stale)?;
     if *parts.mac2 != [0; MAC_LEN] {
         return Err(Malformed::new("DDE", "mac2 without a cookie").into());
     }
@@ -89,6 +86,25 @@ pub fn consume_dde(
     })
 }
 
+/// Form, numbers and `mac1` of a DDE, and nothing of what is sealed in it.
+pub(super) fn read_clear(
+    keyring: &Keyring,
+    message: &[u8],
+    unix: UnixTime,
+) -> Result<SeenDde, Reject> {
+    let header = peek(message).ok_or(Malformed::new("message", "header"))?;
+    if header.kind != Kind::Dde {
+        return Err(Reject::Unexpected);
+    }
+    dde_sids(&header).ok_or(Malformed::new("DDE", "numbers"))?;
+    let parts = DdeParts::parse(message)?;
+    keyring
+        .accepted_domain(unix)
+        .find(|(_, keys)| tags::mac1_is_right(&keys.mac1, parts.covered, parts.mac1))
+        .map(|(domain_epoch, _)| SeenDde { id: header.sid_i, e_i: *parts.ephemeral, domain_epoch })
+        .ok_or(Reject::BadMac)
+}
+
 impl ReceivedDde {
     /// Groups and epochs both ends hold, in our order of preference: priority, then lowest id.
     #[must_use]
@@ -104,6 +120,7 @@ impl ReceivedDde {
     pub fn answer(
         mut self,
         keyring: &Keyring,
+        router: bool,
         parameters: SessionParameters,
         rng: &mut Rng,
         unix: UnixTime,
@@ -120,9 +137,10 @@ impl ReceivedDde {
         let ephemeral = KeyPair::new(&crypto::random_secret(rng));
         let e_r = ephemeral.public();
         let sids = (self.id, NegotiationId(crypto::random(rng)));
-        let path = self.seal_path(keyring, keys, sids, &e_r, rng, unix)?;
+        let standing = own_standing(keyring, router);
+        let path = self.seal_path(keyring, keys, sids, &e_r, standing, rng, unix)?;
         let payload = RgiPayload {
-            standing: own_standing(keyring),
+            standing,
             parameters,
             path_hash: crypto::sha256(&[&path]),
             certificate: keyring.certificate().to_vec(),
@@ -135,37 +153,32 @@ impl ReceivedDde {
         let parts = [e_r.as_slice(), &rtag, &noise[e_r.len()..], &path];
         let mut message = assemble(Kind::Rgi, 0, sids, &parts, MAC_LEN);
         tags::append_mac1(&mut message, &keys.mac1);
-        let answer = Answer { group, epoch, sids, e_r, ephemeral, payload };
+        let answer = Answer { group, epoch, sids, e_r, ephemeral, parameters, payload };
         Ok((self.into_responder(answer), message))
     }
 
     /// A signed NOMATCH: an agent is here, in this mode, and shares no group. `None` if a key or
     /// certificate has ended, so that nothing can be said.
     #[must_use]
-    pub fn refuse(&self, keyring: &Keyring, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
-        let keys = keyring.domain_epoch(self.domain_epoch, unix)?;
-        if !keyring.own_is_valid(unix) {
-            return None;
-        }
-        let standing = own_standing(keyring);
-        let certificate = keyring.certificate().to_vec();
-        let (domain, e_i) = (keyring.domain(), self.ephemeral);
-        let text = transcript::nomatch_text(domain, self.id, &e_i, standing, &certificate);
-        let signature = keyring.identity().sign(&text);
-        let facts = NoMatchFacts { e_i, standing, certificate, signature }.emit();
-        let sids = (self.id, NegotiationId::default());
-        let sealed = path::seal(&keys.record, Use::NoMatch, sids, &facts, rng);
-        let mut message = assemble(Kind::NoMatch, 0, sids, &[&sealed], MAC_LEN);
-        tags::append_mac1(&mut message, &keys.mac1);
-        Some(message)
+    pub fn refuse(
+        &self,
+        keyring: &Keyring,
+        router: bool,
+        rng: &mut Rng,
+        unix: UnixTime,
+    ) -> Option<Vec<u8>> {
+        let dde = SeenDde { id: self.id, e_i: self.ephemeral, domain_epoch: self.domain_epoch };
+        create_nomatch(keyring, &dde, router, Place::Destination, rng, unix)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "everything the path part says")]
     fn seal_path(
         &self,
         keyring: &Keyring,
         keys: &DomainKeys,
         sids: path::Sids,
         e_r: &[u8; 32],
+        standing: Standing,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Result<Vec<u8>, Reject> {
@@ -178,7 +191,7 @@ impl ReceivedDde {
             ports: self.proposal.ports,
             initiator_tags: tags::shorten(&self.tags),
             responder_tags: tags::fill_slots(own_tags, rng),
-            standing: own_standing(keyring),
+            standing,
         };
         let path = path.emit().ok_or(Malformed::new("DDE", "flow"))?;
         Ok(path::seal(&keys.record, Use::Rgi, sids, &path, rng))
@@ -198,6 +211,47 @@ impl ReceivedDde {
     }
 }
 
+/// What the clear part of an authentic DDE says: all that a NOMATCH repeats of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SeenDde {
+    /// The negotiation, as the initiator numbers it.
+    pub id: NegotiationId,
+    pub(super) e_i: [u8; 32],
+    pub(super) domain_epoch: Epoch,
+}
+
+/// A signed NOMATCH. `None` if a key or certificate has ended, so that nothing can be said.
+pub(super) fn create_nomatch(
+    keyring: &Keyring,
+    dde: &SeenDde,
+    router: bool,
+    place: Place,
+    rng: &mut Rng,
+    unix: UnixTime,
+) -> Option<Vec<u8>> {
+    let keys = keyring.domain_epoch(dde.domain_epoch, unix)?;
+    if !keyring.own_is_valid(unix) {
+        return None;
+    }
+    let own_tags =
+        keyring.sending_groups(unix).map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &dde.e_i));
+    let mut facts = NoMatchFacts {
+        e_i: dde.e_i,
+        standing: own_standing(keyring, router),
+        place,
+        tags: tags::fill_slots(own_tags, rng),
+        certificate: keyring.certificate().to_vec(),
+        signature: [0; SIGNATURE_LEN],
+    };
+    let text = transcript::nomatch_text(keyring.domain(), dde.id, &facts);
+    facts.signature = keyring.identity().sign(&text);
+    let sids = (dde.id, NegotiationId::default());
+    let sealed = path::seal(&keys.record, Use::NoMatch, sids, &facts.emit(), rng);
+    let mut message = assemble(Kind::NoMatch, 0, sids, &[&sealed], MAC_LEN);
+    tags::append_mac1(&mut message, &keys.mac1);
+    Some(message)
+}
+
 /// A responder's handshake before the first message.
 pub(super) fn responder_noise(keyring: &Keyring, prologue: &[u8], keys: &DomainKeys) -> Noise {
     let local_static = keyring.noise_static();
@@ -210,6 +264,7 @@ fn proposal(facts: &DdeFacts) -> Proposal {
         ports: facts.ports,
         mode: facts.standing.mode,
         router: facts.standing.router,
+        purpose: Purpose::Protect,
     }
 }
 

@@ -50,6 +50,10 @@ pub enum Reject {
     /// another epoch than ours. This must never count as an outsider's answer.
     #[error("the peer is a member of {0:?} but does not hold the key in force")]
     OtherEpoch(GroupId),
+    /// An agent on the path is closed and not content with the two ends: its certificate's
+    /// reference.
+    #[error("an agent on the path lets nobody through")]
+    NotContent([u8; 8]),
     /// The certificate is wrong.
     #[error(transparent)]
     BadCertificate(#[from] CertError),
@@ -93,6 +97,7 @@ impl Reject {
             Self::Unexpected
             | Self::NoCommonGroup
             | Self::OtherEpoch(_)
+            | Self::NotContent(_)
             | Self::BadSignature
             | Self::Misbehaved(_)
             | Self::Own(_) => DropReason::BadMessage,
@@ -104,7 +109,9 @@ impl Reject {
     pub const fn fault(&self) -> Fault {
         match self {
             Self::Malformed(_) | Self::BadMac | Self::Unexpected => Fault::Anybody,
-            Self::BadSeal(_) | Self::Stale | Self::NoCommonGroup => Fault::Domain,
+            Self::BadSeal(_) | Self::Stale | Self::NoCommonGroup | Self::NotContent(_) => {
+                Fault::Domain
+            }
             Self::OtherEpoch(_)
             | Self::BadCertificate(_)
             | Self::Revoked

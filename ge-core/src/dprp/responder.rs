@@ -2,10 +2,11 @@
 
 use super::noise::{Noise, Split};
 use super::path::{self, Sids, Use};
-use super::peer::{self, Claim, decide, must_equal};
+use super::decide::decide;
+use super::peer::{self, Claim, must_equal};
 use super::received::responder_noise;
 use super::transcript::{self, Decision};
-use super::{Agreement, Proposal, Reject, tags};
+use super::{Agreement, Proposal, Reject, SessionParameters, tags};
 use crate::cert::Certificate;
 use crate::crypto::seal::seal_once;
 use crate::crypto::x25519::KeyPair;
@@ -25,6 +26,7 @@ pub(super) struct Answer {
     pub(super) sids: Sids,
     pub(super) e_r: [u8; 32],
     pub(super) ephemeral: KeyPair,
+    pub(super) parameters: SessionParameters,
     /// Plaintext of the Noise payload, to build the state again.
     pub(super) payload: Vec<u8>,
 }
@@ -135,7 +137,7 @@ impl Responder {
             return Err(Reject::BadSignature);
         }
         let split = noise.split().ok_or(Reject::Unexpected)?;
-        let agreement = self.agreement(keyring, peer, payload, &split);
+        let agreement = self.agreement(keyring, peer, &mpit.path, &split);
         Ok((agreement, split))
     }
 
@@ -143,14 +145,15 @@ impl Responder {
         &self,
         keyring: &Keyring,
         peer: Certificate,
-        payload: MpitPayload,
+        path: &MpitPath,
         split: &Split,
     ) -> Agreement {
         Agreement {
             group: self.answer.group,
             epoch: self.answer.epoch,
             peer_mode: self.request.proposal.mode,
-            peer_parameters: payload.parameters,
+            peer_parameters: path.initiator,
+            path: path.records.clone(),
             aead: AeadKind::of(keyring.has_aes(), peer.aes),
             peer,
             send: kdf::session_prk(&split.hash, &split.backward).expand("traffic", &[]),
@@ -203,6 +206,8 @@ impl Responder {
             timestamp: self.request.timestamp,
             records: &path.records,
             table: &path.table,
+            initiator: path.initiator,
+            responder: path.responder,
             cert_i_hash: &crypto::sha256(&[&path.certificate]),
             cert_r_hash: &crypto::sha256(&[keyring.certificate()]),
         }
@@ -221,7 +226,10 @@ impl Request {
         if path.timestamp != self.timestamp {
             return Err(Reject::Misbehaved("the MPIT has another time stamp"));
         }
-        if decide(&path.records).as_ref() != Some(&path.table) {
+        if path.responder != answer.parameters {
+            return Err(Reject::Misbehaved("the MPIT has other parameters of ours"));
+        }
+        if decide(&path.records).map_err(Reject::NotContent)? != path.table {
             return Err(Reject::Misbehaved("the action table is not what the records say"));
         }
         Ok(())

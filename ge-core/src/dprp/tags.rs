@@ -5,6 +5,7 @@
 //! tag in DDE  = HMAC(K_tag, "dde" | digest)[0..16]
 //! rtag        = HMAC(K_tag, "rgi" | digest | e_r)[0..16]     which group the responder chose
 //! tag in RGI  = HMAC(K_tag, "path" | digest | e_r)[0..8]     for members between the ends
+//! in NOMATCH  = HMAC(K_tag, "nomatch" | e_i)[0..8]           the same
 //! mac1        = HMAC(K_mac1, everything before it)[0..16]
 //! ```
 //!
@@ -37,6 +38,22 @@ pub(super) fn path_tag(tag_key: &Secret32, digest: &[u8; 32], e_r: &[u8; 32]) ->
     kdf::short_hmac(tag_key, &[b"path", digest, e_r])
 }
 
+pub(super) fn nomatch_tag(tag_key: &Secret32, e_i: &[u8; 32]) -> [u8; SHORT_TAG] {
+    kdf::short_hmac(tag_key, &[b"nomatch", e_i])
+}
+
+/// Which slots hold one of `tags`, a bit each.
+pub(super) fn matching<const N: usize>(
+    slots: &[[u8; N]; TAG_SLOTS],
+    tags: impl Iterator<Item = [u8; N]>,
+) -> u8 {
+    tags.fold(0, |bits, tag| {
+        slots.iter().enumerate().fold(bits, |bits, (at, slot)| {
+            bits | u8::from(kdf::same(slot, &tag)) << at
+        })
+    })
+}
+
 /// Puts up to eight tags into slots in random order; the rest is random.
 pub(super) fn fill_slots<const N: usize>(
     tags: impl IntoIterator<Item = [u8; N]>,
@@ -60,11 +77,13 @@ pub(super) fn holds<const N: usize>(slots: &[[u8; N]; TAG_SLOTS], tag: &[u8; N])
 
 /// The slots of a DDE as its RGI repeats them for the path.
 pub(super) fn shorten(tags: &Tags) -> ShortTags {
-    tags.map(|tag| {
-        let mut short = [0; SHORT_TAG];
-        short.copy_from_slice(&tag[..SHORT_TAG]);
-        short
-    })
+    tags.map(|tag| short(&tag))
+}
+
+pub(super) fn short(tag: &[u8; MAC_LEN]) -> [u8; SHORT_TAG] {
+    let mut short = [0; SHORT_TAG];
+    short.copy_from_slice(&tag[..SHORT_TAG]);
+    short
 }
 
 /// Appends `mac1` to a message.

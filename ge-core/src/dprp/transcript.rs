@@ -2,20 +2,23 @@
 //!
 //! ```text
 //! decision = domain 8 | sid_i 8 | sid_r 8 | e_i 32 | e_r 32 | flow 40 | time stamp 8 | nrec 1 |
-//!            records | action table | SHA-256(cert_I) 32 | SHA-256(cert_R) 32
+//!            records | action table | parameters of I 24 | parameters of R 24 |
+//!            SHA-256(cert_I) 32 | SHA-256(cert_R) 32
 //! sig_I    = Ed25519(IK_I, "gscip/1 mpit" | decision)
 //! sig_R    = Ed25519(IK_R, "gscip/1 cdn"  | decision | SHA-256(MPIT path part as sent))
 //! NOMATCH  = Ed25519(IK_R, "gscip/1 nomatch" | domain 8 | sid_i 8 | e_i 32 | standing 2 |
-//!                          SHA-256(cert_R) 32)
+//!                          place 1 | tags 64 | SHA-256(cert_R) 32)
 //! ```
 
+use super::SessionParameters;
 use super::path::Sids;
 use crate::crypto;
 use crate::id::{DomainId, NegotiationId};
 use crate::now::UnixTime;
 use crate::wire::dprp::mpit::emit_decision;
+use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{FLOW_LEN, Standing, TableRow};
+use crate::wire::dprp::{FLOW_LEN, TableRow, emit_parameters};
 
 /// Everything both ends agree on.
 pub(super) struct Decision<'a> {
@@ -27,6 +30,8 @@ pub(super) struct Decision<'a> {
     pub(super) timestamp: UnixTime,
     pub(super) records: &'a [Record],
     pub(super) table: &'a [TableRow],
+    pub(super) initiator: SessionParameters,
+    pub(super) responder: SessionParameters,
     pub(super) cert_i_hash: &'a [u8; 32],
     pub(super) cert_r_hash: &'a [u8; 32],
 }
@@ -44,6 +49,8 @@ impl Decision<'_> {
             &self.timestamp.0.to_be_bytes(),
             &[self.records.len() as u8],
             &emit_decision(self.records, self.table),
+            &emit_parameters(self.initiator),
+            &emit_parameters(self.responder),
             self.cert_i_hash,
             self.cert_r_hash,
         ]
@@ -65,11 +72,11 @@ pub(super) fn cdn_text(decision: &[u8], mpit_hash: &[u8; 32]) -> Vec<u8> {
 pub(super) fn nomatch_text(
     domain: DomainId,
     sid_i: NegotiationId,
-    e_i: &[u8; 32],
-    standing: Standing,
-    certificate: &[u8],
+    facts: &NoMatchFacts,
 ) -> Vec<u8> {
+    let NoMatchFacts { e_i, standing, place, tags, certificate, signature: _ } = facts;
     let hash = crypto::sha256(&[certificate]);
     let label: &[u8] = b"gscip/1 nomatch";
-    [label, &domain.0, &sid_i.0, e_i, &standing.emit(), &hash].concat()
+    let (standing, place) = (standing.emit(), [place.emit()]);
+    [label, &domain.0, &sid_i.0, e_i, &standing, &place, tags.as_flattened(), &hash].concat()
 }

@@ -4,8 +4,11 @@
 //! flow 40:         family 1 (4 or 6) | protocol 1 | source port 2 | destination port 2 | 0 0 |
 //!                  source 16 | destination 16            (IPv4 in the first 4 bytes, then zeros)
 //! certificate 322: length 2 | certificate | zeros
-//! parameters 8:    receiver index 4 (1 to 2^24-1) | data port 2 | 0 0
+//! parameters 24:   receiver index 4 (1 to 2^24-1) | data port 2 | family 1 (4 or 6) | 0 |
+//!                  wire address 16                      (IPv4 in the first 4 bytes, then zeros)
 //! standing 2:      mode 1 (1 open, 2 closed) | role 1 (1 host, 2 router)
+//! stance 2:        consent 1 (1 open; closed: 2 strict, 3 vouched, 4 any) |
+//!                  place 1 (1 stands for the source, 2 for the destination, 3 for neither)
 //! table row 2:     action 1 (1 protect, 2 bypass, 3 discard) | 0
 //! ```
 
@@ -16,14 +19,15 @@ use crate::cert::CERTIFICATE_MAX;
 use crate::dprp::SessionParameters;
 use crate::flow::{HostPair, Ports};
 use crate::id::SessionIndex;
-use crate::mode::Mode;
+use crate::mode::{Mode, Transit};
+use crate::addr::WireAddr;
 use crate::shim::INDEX_MAX;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Length of an encoded flow.
 pub const FLOW_LEN: usize = 40;
 /// Length of encoded session parameters.
-pub(crate) const PARAMETERS_LEN: usize = 8;
+pub(crate) const PARAMETERS_LEN: usize = 24;
 
 /// What an agent says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +59,84 @@ impl Standing {
             _ => return None,
         };
         Some(Self { mode, router })
+    }
+}
+
+/// Whose side of a flow an agent is on, as its certificate proves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It stands for the source.
+    Source,
+    /// It stands for the destination.
+    Destination,
+    /// It stands for neither: transit.
+    Between,
+}
+
+impl Place {
+    pub(crate) const fn emit(self) -> u8 {
+        match self {
+            Self::Source => 1,
+            Self::Destination => 2,
+            Self::Between => 3,
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(match reader.u8()? {
+            1 => Self::Source,
+            2 => Self::Destination,
+            3 => Self::Between,
+            _ => return None,
+        })
+    }
+}
+
+/// What an agent between two others asks before it lets their session pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Consent {
+    /// Nothing: the agent is open.
+    Open,
+    /// Closed, with its setting for transit.
+    Closed(Transit),
+}
+
+impl Consent {
+    /// Of an agent's mode and setting.
+    #[must_use]
+    pub const fn of(mode: Mode, transit: Transit) -> Self {
+        match mode {
+            Mode::Open => Self::Open,
+            Mode::Closed => Self::Closed(transit),
+        }
+    }
+
+    /// The mode it belongs to.
+    #[must_use]
+    pub const fn mode(self) -> Mode {
+        match self {
+            Self::Open => Mode::Open,
+            Self::Closed(_) => Mode::Closed,
+        }
+    }
+
+    pub(crate) const fn emit(self) -> u8 {
+        match self {
+            Self::Open => 1,
+            Self::Closed(Transit::Strict) => 2,
+            Self::Closed(Transit::Vouched) => 3,
+            Self::Closed(Transit::Any) => 4,
+        }
+    }
+
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Some(match reader.u8()? {
+            1 => Self::Open,
+            2 => Self::Closed(Transit::Strict),
+            3 => Self::Closed(Transit::Vouched),
+            4 => Self::Closed(Transit::Any),
+            _ => return None,
+        })
     }
 }
 
@@ -151,11 +233,23 @@ pub(crate) fn emit_parameters(parameters: SessionParameters) -> [u8; PARAMETERS_
     let mut bytes = [0; PARAMETERS_LEN];
     bytes[..4].copy_from_slice(&parameters.index.0.to_be_bytes());
     bytes[4..6].copy_from_slice(&parameters.data_port.to_be_bytes());
+    match parameters.wire.0 {
+        IpAddr::V4(v4) => {
+            bytes[6] = 4;
+            bytes[8..12].copy_from_slice(&v4.octets());
+        }
+        IpAddr::V6(v6) => {
+            bytes[6] = 6;
+            bytes[8..].copy_from_slice(&v6.octets());
+        }
+    }
     bytes
 }
 
 pub(crate) fn read_parameters(reader: &mut Reader<'_>) -> Option<SessionParameters> {
-    let (index, data_port, zero) = (reader.u32()?, reader.u16()?, reader.u16()?);
+    let (index, data_port) = (reader.u32()?, reader.u16()?);
+    let (family, zero) = (reader.u8()?, reader.u8()?);
+    let wire = WireAddr(address(family, reader.array()?)?);
     let sound = (1..=INDEX_MAX).contains(&index) && data_port != 0 && zero == 0;
-    sound.then_some(SessionParameters { index: SessionIndex(index), data_port })
+    sound.then_some(SessionParameters { index: SessionIndex(index), data_port, wire })
 }

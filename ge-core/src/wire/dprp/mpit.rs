@@ -1,18 +1,21 @@
 //! MPIT: third Noise message (`s, se`) and the decision, signed by the initiator.
 //!
 //! ```text
-//! header 24 | sealed s_i 48 | sealed payload 56 | path part | mac1 16      710 to 948 bytes
+//! header 24 | sealed s_i 48 | sealed payload 48 | path part | mac1 16      750 to 988 bytes
 //!
-//! payload (40 + tag 16), for the responder only:
-//!   parameters 8 | SHA-256 of the path part as sent 32
+//! payload (32 + tag 16), for the responder only:
+//!   SHA-256 of the path part as sent 32
 //! path part, for every agent of the domain on the path:
 //!   salt 16 | sealed (+ tag 16):
 //!   e_i 32 | e_r 32 | time stamp 8 | flow 40 | SHA-256 of the responder's certificate 32 |
+//!   initiator's parameters 24 | responder's parameters 24 |
 //!   initiator's certificate 322 | records nrec x 32 | action table (nrec + 2) x 2 | signature 64
 //! ```
 //!
 //! The action table has one row per agent in the direction of the flow's first packet: the
-//! initiator, the agents between, the responder.
+//! initiator, the agents between, the responder. Records come in the order in which the RGI met
+//! their agents: the one nearest the responder first. The parameters of both ends tell the agents
+//! between which sealed datagrams are the session's.
 
 use super::cursor::Reader;
 use super::fields::{
@@ -25,7 +28,7 @@ use crate::dprp::SessionParameters;
 use crate::now::UnixTime;
 
 /// Length of the opened payload.
-const PAYLOAD_LEN: usize = 8 + 32;
+const PAYLOAD_LEN: usize = 32;
 /// Length of the Noise message.
 const NOISE_LEN: usize = KEY_LEN + SEAL_LEN + PAYLOAD_LEN + SEAL_LEN;
 
@@ -58,8 +61,6 @@ impl<'a> MpitParts<'a> {
 /// What the initiator tells the responder alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MpitPayload {
-    /// Where the initiator receives.
-    pub parameters: SessionParameters,
     /// SHA-256 of the sealed path part.
     pub path_hash: [u8; 32],
 }
@@ -76,11 +77,11 @@ impl MpitPayload {
     /// The payload to seal.
     #[must_use]
     pub fn emit(&self) -> Vec<u8> {
-        [emit_parameters(self.parameters).as_slice(), &self.path_hash].concat()
+        self.path_hash.to_vec()
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let payload = Self { parameters: read_parameters(reader)?, path_hash: reader.array()? };
+        let payload = Self { path_hash: reader.array()? };
         reader.is_empty().then_some(payload)
     }
 }
@@ -98,6 +99,10 @@ pub struct MpitPath {
     pub flow: [u8; FLOW_LEN],
     /// SHA-256 of the responder's certificate.
     pub responder_certificate_hash: [u8; 32],
+    /// Where the initiator receives.
+    pub initiator: SessionParameters,
+    /// Where the responder receives.
+    pub responder: SessionParameters,
     /// The initiator's certificate.
     pub certificate: Vec<u8>,
     /// Records as the RGI brought them.
@@ -127,6 +132,8 @@ impl MpitPath {
             &self.timestamp.0.to_be_bytes(),
             &self.flow,
             &self.responder_certificate_hash,
+            &emit_parameters(self.initiator),
+            &emit_parameters(self.responder),
             &emit_certificate(&self.certificate),
             &emit_decision(&self.records, &self.table),
             &self.signature,
@@ -141,6 +148,8 @@ impl MpitPath {
             timestamp: UnixTime(reader.u64()?),
             flow: reader.array()?,
             responder_certificate_hash: reader.array()?,
+            initiator: read_parameters(reader)?,
+            responder: read_parameters(reader)?,
             certificate: read_certificate(reader)?,
             records: (0..records).map(|_| Record::read(reader)).collect::<Option<_>>()?,
             table: (0..records + 2).map(|_| TableRow::read(reader)).collect::<Option<_>>()?,

@@ -1,16 +1,19 @@
 //! NOMATCH: "an agent is here, and we share no group", signed.
 //!
 //! ```text
-//! header 24 | salt 16 | sealed (422 + tag 16) | mac1 16                          494 bytes
+//! header 24 | salt 16 | sealed (486 + tag 16) | mac1 16                          558 bytes
 //!
 //! sealed, readable by every agent of the domain:
-//!   e_i 32 | standing 2 | 0 0 | certificate 322 | signature 64
+//!   e_i 32 | standing 2 | place 1 | 0 | tags 8 x 8 | certificate 322 | signature 64
 //! ```
 //!
 //! `sid_r` is zero: the responder keeps nothing. The ephemeral key of the DDE makes the answer fresh.
+//! The tags let agents on the way back see whether they share a group with the responder, as those
+//! of an RGI do.
 
 use super::cursor::Reader;
-use super::fields::{Standing, emit_certificate, read_certificate};
+use super::fields::{Place, Standing, emit_certificate, read_certificate};
+use super::rgi::{ShortTags, read_tags};
 use super::{HEADER_LEN, KEY_LEN, MAC_LEN, Malformed};
 use crate::crypto::sign::SIGNATURE_LEN;
 
@@ -32,6 +35,10 @@ pub struct NoMatchFacts {
     pub e_i: [u8; KEY_LEN],
     /// The responder's mode and role.
     pub standing: Standing,
+    /// Whose side of the flow it is on.
+    pub place: Place,
+    /// Tags of its groups; unused slots are random.
+    pub tags: ShortTags,
     /// The responder's certificate.
     pub certificate: Vec<u8>,
     /// Signature of the responder.
@@ -53,7 +60,8 @@ impl NoMatchFacts {
         [
             self.e_i.as_slice(),
             &self.standing.emit(),
-            &[0, 0],
+            &[self.place.emit(), 0],
+            self.tags.as_flattened(),
             &emit_certificate(&self.certificate),
             &self.signature,
         ]
@@ -62,10 +70,12 @@ impl NoMatchFacts {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (e_i, standing) = (reader.array()?, Standing::read(reader)?);
-        if reader.u16()? != 0 {
+        let place = Place::read(reader)?;
+        if reader.u8()? != 0 {
             return None;
         }
+        let tags = read_tags(reader)?;
         let (certificate, signature) = (read_certificate(reader)?, reader.array()?);
-        reader.is_empty().then_some(Self { e_i, standing, certificate, signature })
+        reader.is_empty().then_some(Self { e_i, standing, place, tags, certificate, signature })
     }
 }

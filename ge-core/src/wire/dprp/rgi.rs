@@ -1,17 +1,17 @@
 //! RGI: second Noise message (`e, ee, s, es, psk2`), with the chosen group and the path part.
 //!
 //! ```text
-//! header 24 | e_r 32 | rtag 16 | sealed s_r 48 | sealed payload 380 | path part 236 |
-//! records nrec x 64 | mac1 16                                       752 to 1,200 bytes
+//! header 24 | e_r 32 | rtag 16 | sealed s_r 48 | sealed payload 396 | path part 236 |
+//! records nrec x 64 | mac1 16                                       768 to 1,216 bytes
 //!
-//! payload (364 + tag 16), for the initiator only:
-//!   standing 2 | parameters 8 | SHA-256 of the path part as sent 32 | certificate 322
+//! payload (380 + tag 16), for the initiator only:
+//!   standing 2 | parameters 24 | SHA-256 of the path part as sent 32 | certificate 322
 //! path part, for every agent of the domain on the path:
 //!   salt 16 | sealed (204 + tag 16):
 //!   DDE digest 32 | flow 40 | initiator's tags 8 x 8 | responder's tags 8 x 8 | standing 2 | 0 0
 //! record, appended by each agent between the ends:
 //!   salt 16 | sealed (32 + tag 16):
-//!   certificate reference 8 | standing 2 | matches 2 | time 4 | lmac 16
+//!   certificate reference 8 | stance 2 | matches 2 | time 4 | lmac 16
 //! ```
 //!
 //! Tags in the path part are cut to 8 bytes: there they only tell an agent between the ends which
@@ -20,7 +20,7 @@
 
 use super::cursor::Reader;
 use super::fields::{
-    PARAMETERS_LEN, Standing, emit_certificate, emit_flow, emit_parameters, read_certificate,
+    Consent, PARAMETERS_LEN, Place, Standing, emit_certificate, emit_flow, emit_parameters, read_certificate,
     read_flow, read_parameters,
 };
 use super::{
@@ -197,7 +197,7 @@ impl RgiPath {
     }
 }
 
-fn read_tags(reader: &mut Reader<'_>) -> Option<ShortTags> {
+pub(super) fn read_tags(reader: &mut Reader<'_>) -> Option<ShortTags> {
     let mut tags = [[0; SHORT_TAG]; TAG_SLOTS];
     for tag in &mut tags {
         *tag = reader.array()?;
@@ -210,8 +210,10 @@ fn read_tags(reader: &mut Reader<'_>) -> Option<ShortTags> {
 pub struct Record {
     /// First 8 bytes of SHA-256 of its certificate.
     pub certificate_ref: [u8; 8],
-    /// Its mode and role.
-    pub standing: Standing,
+    /// What it asks of what passes.
+    pub consent: Consent,
+    /// Whose side it is on.
+    pub place: Place,
     /// Which of the initiator's and of the responder's tag slots it recognised.
     pub matches: [u8; 2],
     /// When it said so: low 32 bits of Unix time.
@@ -237,7 +239,8 @@ impl Record {
     pub fn emit(&self) -> [u8; RECORD_LEN] {
         let mut bytes = [0; RECORD_LEN];
         bytes[..8].copy_from_slice(&self.certificate_ref);
-        bytes[8..10].copy_from_slice(&self.standing.emit());
+        bytes[8] = self.consent.emit();
+        bytes[9] = self.place.emit();
         bytes[10..12].copy_from_slice(&self.matches);
         bytes[12..16].copy_from_slice(&self.time.to_be_bytes());
         bytes[16..].copy_from_slice(&self.lmac);
@@ -247,7 +250,8 @@ impl Record {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         Some(Self {
             certificate_ref: reader.array()?,
-            standing: Standing::read(reader)?,
+            consent: Consent::read(reader)?,
+            place: Place::read(reader)?,
             matches: reader.array()?,
             time: reader.u32()?,
             lmac: reader.array()?,
