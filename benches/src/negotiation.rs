@@ -2,8 +2,9 @@
 
 use crate::figure::{Figure, time};
 use anyhow::{Context, Result};
+use ge_core::addr::WireAddr;
 use ge_core::crypto::Rng;
-use ge_core::dprp::{Binding, Initiator, Proposal, SessionParameters, consume_dde};
+use ge_core::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters, consume_dde};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
 use ge_core::{Mode, SessionIndex};
@@ -37,13 +38,28 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
 /// Time of the initiator and of the responder in one negotiation.
 fn run((one, other): &(Keyring, Keyring), rng: &mut Rng) -> Result<(Duration, Duration)> {
     let pair = HostPair::new(Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(10, 0, 0, 2).into());
-    let proposal = Proposal { pair, ports: Ports::default(), mode: Mode::Closed, router: false };
-    let parameters = |index| SessionParameters { index: SessionIndex(index), data_port: 5865 };
+    let proposal = Proposal {
+        pair,
+        ports: Ports::default(),
+        mode: Mode::Closed,
+        router: false,
+        purpose: Purpose::Protect,
+    };
+    let parameters = |index| {
+        let wire = WireAddr(Ipv4Addr::new(10, 0, 0, index as u8).into());
+        SessionParameters { index: SessionIndex(index), data_port: 5865, wire }
+    };
     let (dde_time, created) =
         time(|| Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), rng, START));
     let (mut initiator, dde) = created?;
     let (rgi_time, answered) = time(|| {
-        consume_dde(other, &dde, Binding::Fresh, START)?.answer(other, parameters(2), rng, START)
+        consume_dde(other, &dde, Binding::Fresh, START)?.answer(
+            other,
+            false,
+            parameters(2),
+            rng,
+            START,
+        )
     });
     let (mut responder, rgi) = answered?;
     let (mpit_time, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));

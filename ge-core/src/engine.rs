@@ -18,19 +18,22 @@ mod incoming;
 mod install;
 mod negotiate;
 mod outgoing;
+mod passing;
 mod row;
 mod sealing;
 mod sessions;
 mod snapshot;
 mod sticky;
+mod survey;
 mod tick;
 
 #[cfg(test)]
 mod tests;
 
+use crate::addr::WireAddr;
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
-use crate::crypto::Rng;
+use crate::crypto::{Rng, random_secret};
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
 use crate::io::{Counters, Event, InterfaceInfo, Output};
@@ -40,9 +43,10 @@ use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
-use crate::{DropReason, Mode, NegotiationId, Role};
-use answer::Answers;
+use crate::{DropReason, Interface, Mode, NegotiationId, Role};
+use answer::{Answers, Budget};
 use core::net::IpAddr;
+use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
 use sessions::Sessions;
@@ -62,6 +66,8 @@ pub struct Engine {
     /// Negotiations this agent started, by the number it gave them.
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
+    passing: Passing,
+    surveys: Budget,
     sticky: Sticky,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
@@ -92,6 +98,8 @@ impl Engine {
             sessions: Sessions::default(),
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
+            passing: Passing::new(random_secret(&mut rng)),
+            surveys: Budget::default(),
             sticky: Sticky::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),
@@ -169,6 +177,24 @@ impl Engine {
 
     fn is_local(&self, addr: IpAddr) -> bool {
         self.local_addresses.contains(&addr)
+    }
+
+    /// The address under which this machine sends and receives sealed datagrams for a flow: the
+    /// flow's own where it is local; a router's own on the interface otherwise, of the flow's IP
+    /// version if there is one.
+    fn own_wire(&self, pair: HostPair, interface: Interface) -> WireAddr {
+        let flow = pair.local.0;
+        if self.is_local(flow) {
+            return WireAddr(flow);
+        }
+        let info = self.interfaces.iter().find(|info| info.interface == interface);
+        let usable = |&&(address, _): &&(IpAddr, u8)| match address {
+            IpAddr::V4(v4) => !v4.is_link_local(),
+            IpAddr::V6(v6) => !v6.is_unicast_link_local(),
+        };
+        let addresses = || info.into_iter().flat_map(|info| &info.addresses).filter(usable);
+        let same = addresses().find(|(address, _)| address.is_ipv4() == flow.is_ipv4());
+        WireAddr(same.or_else(|| addresses().next()).map_or(flow, |(address, _)| *address))
     }
 
     /// Flushes a batch of sealed datagrams into outputs: for packets sealed outside the fast path.

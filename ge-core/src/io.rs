@@ -4,6 +4,7 @@ use crate::addr::{FlowAddr, WireAddr};
 use crate::flow::{Direction, HostPair};
 use crate::id::Interface;
 use crate::now::Instant;
+use crate::wire::dprp::{Consent, Place};
 use crate::{DropReason, Epoch, GeId, GroupId, Mode};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -174,8 +175,12 @@ pub enum NegotiationResult {
     NoMatch,
     /// Nobody answered the whole ladder.
     NoAnswer,
+    /// A closed agent on the path is not content with who the two ends are.
+    Refused,
     /// Outside the search scope; nobody was asked.
     OutOfScope,
+    /// An open router let a stranger's first packet pass and asks meanwhile.
+    Unasked,
 }
 
 impl NegotiationResult {
@@ -186,7 +191,9 @@ impl NegotiationResult {
             Self::Protected => "protected",
             Self::NoMatch => "no-match",
             Self::NoAnswer => "no-answer",
+            Self::Refused => "refused",
             Self::OutOfScope => "out-of-scope",
+            Self::Unasked => "unasked",
         }
     }
 }
@@ -261,6 +268,10 @@ pub struct FlowSnapshot {
     pub reason: &'static str,
     /// The peer agent, its group and its epoch, if protected.
     pub peer: Option<PeerSnapshot>,
+    /// The two ends of the session, if it is others'.
+    pub ends: Option<[GeId; 2]>,
+    /// Agents between the two ends, the one nearest the initiator first.
+    pub path: Vec<PathAgent>,
     /// Since the row was made.
     pub age: Duration,
     /// Since the last packet.
@@ -273,6 +284,19 @@ pub struct FlowSnapshot {
     pub packets_in: u64,
     /// Packets sent.
     pub packets_out: u64,
+}
+
+/// An agent between the two ends of a session, as it said of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathAgent {
+    /// First 8 bytes of SHA-256 of its certificate.
+    pub certificate: [u8; 8],
+    /// Its mode, and what it asks of sessions that pass.
+    pub consent: Consent,
+    /// Whose side it is on.
+    pub place: Place,
+    /// It recognised a group of one of the two ends as its own.
+    pub shares_group: bool,
 }
 
 /// The agent at the other end of a protected flow.

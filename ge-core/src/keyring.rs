@@ -15,8 +15,8 @@ use crate::id::{DomainId, Epoch, GroupId};
 use crate::limits::{CERTIFICATE_SKEW, TAG_SLOTS};
 use crate::membership::{Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
 use crate::mode::{Mode, Prefix, Role};
-use crate::wire::dprp::Consent;
 use crate::now::UnixTime;
+use crate::wire::dprp::Consent;
 use core::net::IpAddr;
 
 /// Why a membership cannot be used. The agent keeps the keyring it has.

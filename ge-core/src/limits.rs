@@ -8,6 +8,9 @@ pub const DATA_PORT: u16 = 5865;
 /// Mark on everything this agent sends itself; the egress rule lets it pass.
 pub const MARK: u32 = 0x5865;
 
+/// Hop limit of packets this agent makes itself (RFC 1700).
+pub const HOP_LIMIT: u8 = 64;
+
 /// Waits before the second, third and last attempt, and before the verdict. A TCP SYN is repeated
 /// after 1 s, so that two attempts fit before the program notices.
 pub const RETRY_LADDER: [Duration; 3] =
@@ -63,6 +66,14 @@ pub const RECORD_LIFETIME: Duration = Duration::from_secs(10);
 pub const TENTATIVE_LIFETIME: Duration = Duration::from_secs(3);
 /// Negotiations of others that pass at the same moment, as requests and as tentative sessions each.
 pub const PASSING: usize = 4096;
+/// A destination-side router answers for a machine that echoes nothing after this long at the
+/// soonest, and after five times as long at the latest: agents behind it go first.
+pub const UNANSWERED_WAIT: Duration = Duration::from_millis(50);
+/// Questions a second that an open router asks inwards about strangers' first packets.
+pub const SURVEYS_PER_SECOND: u32 = 50;
+/// Plaintext that was under way when two other agents agreed on a session still passes an open
+/// router for this long; later it is a flow without agent that asks for its own verdict.
+pub const TRANSIT_GRACE: Duration = Duration::from_secs(5);
 /// Agents between the ends that fit a negotiation message of [`MESSAGE_MAX`].
 pub const PATH_RECORDS: usize = 7;
 

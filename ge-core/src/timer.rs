@@ -25,6 +25,10 @@ pub enum Timer {
     Session(SessionIndex),
     /// A negotiation as responder, or a stored answer, may be forgotten.
     Answer(NegotiationId),
+    /// Nobody behind this router answered a question that passed.
+    Unanswered(NegotiationId),
+    /// A session of others whose second signature has not passed may be forgotten.
+    Tentative(NegotiationId),
 }
 
 impl Timer {
@@ -36,6 +40,8 @@ impl Timer {
             Self::AskAgain(_) => "ask-again",
             Self::Session(_) => "session",
             Self::Answer(_) => "answer",
+            Self::Unanswered(_) => "unanswered",
+            Self::Tentative(_) => "tentative",
         }
     }
 }

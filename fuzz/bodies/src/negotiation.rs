@@ -36,7 +36,7 @@ impl Scene {
         )
         .expect("own keys are in force");
         let (responder, rgi) = consume_dde(&keyring_r, &dde, Binding::Fresh, NOW)
-            .and_then(|received| received.answer(&keyring_r, parameters(22), &mut rng, NOW))
+            .and_then(|received| received.answer(&keyring_r, false, parameters(22), &mut rng, NOW))
             .expect("the DDE is right");
         Self { keyring_i, keyring_r, rng, initiator, responder, dde, rgi }
     }

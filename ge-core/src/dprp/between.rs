@@ -19,11 +19,13 @@ use super::peer::{must_equal, verify_witness};
 use super::received::{SeenDde, create_nomatch};
 use super::transcript::{self, Decision};
 use super::{Reject, SessionParameters, tags};
+use crate::GeId;
 use crate::cert::Certificate;
 use crate::crypto::{self, Rng, kdf, sign};
 use crate::flow::HostPair;
 use crate::id::{Epoch, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
+use crate::limits::PATH_RECORDS;
 use crate::limits::RECORD_LIFETIME;
 use crate::membership::Secret32;
 use crate::mode::{Mode, Transit};
@@ -36,7 +38,6 @@ use crate::wire::dprp::rgi::Record;
 use crate::wire::dprp::{
     Consent, HEADER_LEN, Header, Kind, MAC_LEN, Malformed, Place, peek, read_flow, split_mac,
 };
-use crate::limits::PATH_RECORDS;
 
 /// An agent between two others, for the length of one message.
 pub struct Witness<'a> {
@@ -57,7 +58,10 @@ pub struct Tentative {
     responder_certificate_hash: [u8; 32],
     consent: Consent,
     vouched: bool,
-    committed: Committed,
+    pair: HostPair,
+    initiator: GeId,
+    parameters: [SessionParameters; 2],
+    path: Vec<Record>,
 }
 
 /// A session both ends signed, as an agent between them knows it.
@@ -65,8 +69,10 @@ pub struct Tentative {
 pub struct Committed {
     /// The two hosts, as the initiator sees them.
     pub pair: HostPair,
-    /// Certificate of the initiator.
-    pub initiator: Certificate,
+    /// The initiator.
+    pub initiator: GeId,
+    /// The responder.
+    pub responder: GeId,
     /// Where the initiator receives.
     pub initiator_parameters: SessionParameters,
     /// Where the responder receives.
@@ -190,13 +196,10 @@ impl Witness<'_> {
             responder_certificate_hash: path.responder_certificate_hash,
             consent: self.keyring.consent(),
             vouched: self.keyring.shared_group(&initiator).is_some(),
-            committed: Committed {
-                pair,
-                initiator,
-                initiator_parameters: path.initiator,
-                responder_parameters: path.responder,
-                path: path.records,
-            },
+            pair,
+            initiator: initiator.agent,
+            parameters: [path.initiator, path.responder],
+            path: path.records,
         })
     }
 
@@ -265,7 +268,14 @@ impl Tentative {
             return Err(Reject::BadSignature);
         }
         self.check_vouched(keyring, &responder)?;
-        Ok(self.committed.clone())
+        Ok(Committed {
+            pair: self.pair,
+            initiator: self.initiator,
+            responder: responder.agent,
+            initiator_parameters: self.parameters[0],
+            responder_parameters: self.parameters[1],
+            path: self.path.clone(),
+        })
     }
 
     /// The tags said that an end is in a group of ours; only a certificate proves it.
@@ -301,12 +311,7 @@ impl Answered {
 
     /// A signed NOMATCH of this agent in its place.
     #[must_use]
-    pub fn replace(
-        &self,
-        witness: &Witness<'_>,
-        rng: &mut Rng,
-        unix: UnixTime,
-    ) -> Option<Vec<u8>> {
+    pub fn replace(&self, witness: &Witness<'_>, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
         self.dde.refuse(witness, rng, unix)
     }
 }

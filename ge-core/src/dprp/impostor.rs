@@ -15,8 +15,13 @@ fn negotiate(i: &Keyring, r: &Keyring) -> Result<(Agreement, Agreement), Reject>
     let mut rng: Rng = rng(1);
     let (mut initiator, dde) =
         Initiator::create_dde(i, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)?;
-    let (mut responder, rgi) =
-        consume_dde(r, &dde, Binding::Fresh, NOW)?.answer(r, parameters(2), &mut rng, NOW)?;
+    let (mut responder, rgi) = consume_dde(r, &dde, Binding::Fresh, NOW)?.answer(
+        r,
+        false,
+        parameters(2),
+        &mut rng,
+        NOW,
+    )?;
     let (agreed_i, mpit) = initiator.consume_rgi(i, &rgi, &mut rng, NOW)?;
     let (agreed_r, cdn) = responder.consume_mpit(r, &mpit, &mut rng, NOW)?;
     initiator.consume_cdn(i, &cdn, NOW)?;
@@ -56,7 +61,7 @@ fn a_nomatch_in_anothers_name_is_refused() {
         Initiator::create_dde(&honest, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)
             .unwrap();
     let received = consume_dde(&fake, &dde, Binding::Fresh, NOW).unwrap();
-    let nomatch = received.refuse(&fake, &mut rng, NOW).unwrap();
+    let nomatch = received.refuse(&fake, false, &mut rng, NOW).unwrap();
     let read = initiator.consume_nomatch(&honest, &nomatch, NOW);
     assert_eq!(read, Err(Reject::BadSignature));
 }

@@ -1,8 +1,8 @@
 //! What an initiator offered, and what it makes of the answer.
 
+use super::decide::decide;
 use super::noise::{Keys, Noise, Split};
 use super::path::{self, Sids, Use};
-use super::decide::decide;
 use super::peer::{self, Claim, must_equal};
 use super::transcript::{self, Decision};
 use super::{Agreement, Proposal, Reject, SessionParameters, tags};
@@ -11,11 +11,11 @@ use crate::crypto::x25519::{self, KeyPair};
 use crate::crypto::{self, Rng, kdf};
 use crate::id::{Epoch, GroupId, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
+use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::traffic::AeadKind;
-use crate::wire::dprp::dde::Tags;
-use crate::mode::Mode;
 use crate::wire::dprp::Place;
+use crate::wire::dprp::dde::Tags;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::{Record, RgiParts, RgiPath, RgiPayload};
@@ -115,6 +115,7 @@ impl Offer {
             return Err(Reject::Misbehaved("the RGI has two standings"));
         }
         let claim = self.claim(&payload.certificate, payload.standing);
+        peer::check_wire(payload.parameters, claim.standing, claim.address)?;
         let certificate = peer::verify_peer(keyring, &claim, unix)?;
         peer::verify_member(keyring, &certificate, noise.remote_static(), group)?;
         let table = decide(&rgi.records).map_err(Reject::NotContent)?;

@@ -76,6 +76,19 @@ pub(super) fn verify_member(
     Ok(())
 }
 
+/// A host receives at its flow's address; only a router, which speaks for another machine, may name
+/// another one. Otherwise a member could aim our traffic at a third party.
+pub(super) fn check_wire(
+    parameters: SessionParameters,
+    standing: Standing,
+    address: IpAddr,
+) -> Result<(), Reject> {
+    if standing.router || parameters.wire.0 == address {
+        return Ok(());
+    }
+    Err(Reject::Misbehaved("a host receives at another address than its flow's"))
+}
+
 /// Checks kind, numbers and `mac1` of a message inside a negotiation.
 pub(super) fn expect(
     message: &[u8],

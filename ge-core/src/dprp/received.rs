@@ -5,6 +5,7 @@ use super::path::{self, Use};
 use super::peer::{dde_sids, own_standing, parameters_are_sound, prologue};
 use super::responder::{Answer, Request, Responder};
 use super::{Binding, CreateError, Proposal, Purpose, Reject, SessionParameters, tags, transcript};
+use crate::crypto::sign::SIGNATURE_LEN;
 use crate::crypto::x25519::{self, KeyPair};
 use crate::crypto::{self, Rng};
 use crate::id::{Epoch, GroupId, NegotiationId};
@@ -17,7 +18,6 @@ use crate::wire::dprp::rgi::{RgiPath, RgiPayload};
 use crate::wire::dprp::{
     FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_flow, peek,
 };
-use crate::crypto::sign::SIGNATURE_LEN;
 
 /// A DDE that is authentic and fresh. Nothing about its sender is proven but that it is of the
 /// domain.

@@ -1,8 +1,8 @@
 //! The responder after its RGI: waits for the MPIT, answers with the CDN.
 
+use super::decide::decide;
 use super::noise::{Noise, Split};
 use super::path::{self, Sids, Use};
-use super::decide::decide;
 use super::peer::{self, Claim, must_equal};
 use super::received::responder_noise;
 use super::transcript::{self, Decision};
@@ -130,7 +130,9 @@ impl Responder {
         if !keyring.accepts(group, self.answer.epoch, unix) {
             return Err(Reject::Stale);
         }
-        let peer = peer::verify_peer(keyring, &self.claim(&mpit.path), unix)?;
+        let claim = self.claim(&mpit.path);
+        peer::check_wire(mpit.path.initiator, claim.standing, claim.address)?;
+        let peer = peer::verify_peer(keyring, &claim, unix)?;
         peer::verify_member(keyring, &peer, noise.remote_static(), group)?;
         let text = transcript::mpit_text(&self.decision(keyring, &mpit.path));
         if !sign::verify(&peer.identity_key, &text, &mpit.path.signature) {

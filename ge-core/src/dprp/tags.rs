@@ -48,9 +48,10 @@ pub(super) fn matching<const N: usize>(
     tags: impl Iterator<Item = [u8; N]>,
 ) -> u8 {
     tags.fold(0, |bits, tag| {
-        slots.iter().enumerate().fold(bits, |bits, (at, slot)| {
-            bits | u8::from(kdf::same(slot, &tag)) << at
-        })
+        slots
+            .iter()
+            .enumerate()
+            .fold(bits, |bits, (at, slot)| bits | u8::from(kdf::same(slot, &tag)) << at)
     })
 }
 

@@ -82,13 +82,13 @@ impl Seen {
 
 /// So many per second.
 #[derive(Default)]
-struct Budget {
+pub(super) struct Budget {
     second: Instant,
     used: u32,
 }
 
 impl Budget {
-    fn take(&mut self, limit: u32, now: Instant) -> bool {
+    pub(super) fn take(&mut self, limit: u32, now: Instant) -> bool {
         if now.since(self.second) >= Duration::from_secs(1) {
             *self = Self { second: now, used: 0 };
         }
@@ -100,6 +100,16 @@ impl Budget {
 impl Answers {
     pub(super) fn len(&self) -> usize {
         self.by_initiator.len()
+    }
+
+    /// True if a request with this number was answered.
+    pub(super) fn has(&self, id: NegotiationId) -> bool {
+        self.by_initiator.contains_key(&id)
+    }
+
+    /// Takes one of the refusals of this second.
+    pub(super) fn may_refuse(&mut self, limit: u32, now: Instant) -> bool {
+        self.nomatch.take(limit, now)
     }
 
     /// A new policy may see a common group where the old one saw none.
@@ -137,10 +147,12 @@ impl Engine {
         if !is_request {
             return self.consume_answer(header.sid_i, message, header.kind, now);
         }
-        let result = match (self.repeat(header.sid_i, message, arrival), header.kind) {
-            (Repeat::Answered, _) => Ok(()),
-            (Repeat::New, Kind::Dde) => self.consume_dde(message, via, arrival, now),
-            (Repeat::New, _) => self.consume_mpit(header.sid_i, message, arrival, now),
+        let result = if self.repeats_answered(header.sid_i, message, arrival) {
+            Ok(())
+        } else if header.kind == Kind::Dde {
+            self.consume_dde(message, via, arrival, now)
+        } else {
+            self.consume_mpit(header.sid_i, message, arrival, now)
         };
         if let Err(reason) = result {
             self.dropped_in(reason);
@@ -148,11 +160,17 @@ impl Engine {
     }
 
     /// A byte-identical repeat of a request already answered gets the same answer again, so often
-    /// and no oftener.
-    fn repeat(&mut self, id: NegotiationId, message: &[u8], arrival: Option<Arrival>) -> Repeat {
-        let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return Repeat::New };
+    /// and no oftener. True if the request is such a repeat.
+    pub(super) fn repeats_answered(
+        &mut self,
+        id: NegotiationId,
+        message: &[u8],
+        arrival: impl Into<Option<Arrival>>,
+    ) -> bool {
+        let arrival = arrival.into();
+        let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
         if answer.request != message {
-            return Repeat::New;
+            return false;
         }
         answer.repeats += 1;
         if answer.repeats <= REPEATS {
@@ -160,23 +178,41 @@ impl Engine {
                 (answer.reply.clone(), answer.via, answer.pair, answer.interface);
             self.send_reply(reply, via, pair, interface, arrival);
         }
-        Repeat::Answered
+        true
     }
 
-    fn consume_dde(
+    /// Answers or refuses a DDE.
+    pub(super) fn consume_dde(
         &mut self,
         message: &[u8],
         via: Via,
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
+        let Some(dde) = self.admit_dde(message, via, arrival, now)? else { return Ok(()) };
+        let pair = dde.proposal.pair.reversed();
+        let (_, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        if dde.common_groups().is_empty() {
+            return self.refuse_dde(&dde, message, via, pair, interface, arrival, now);
+        }
+        self.answer_dde(dde, message, via, pair, interface, arrival, now)
+    }
+
+    /// Reads a DDE that this agent may answer. `None`: our own question goes first.
+    pub(super) fn admit_dde(
+        &mut self,
+        message: &[u8],
+        via: Via,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<Option<ReceivedDde>, DropReason> {
         let binding = self.binding(via).ok_or(DropReason::NoSession)?;
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let dde = consume_dde(keyring, message, binding, now.unix)
             .map_err(|reject| reject.drop_reason())?;
         let pair = dde.proposal.pair.reversed();
-        let (carried, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
-        if pair != carried || !self.is_local(pair.local.0) {
+        let (carried, _) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        if pair != carried || !self.stands_for(pair.local.0) {
             return Err(DropReason::BadMessage);
         }
         if self.answers.by_initiator.len() >= NEGOTIATIONS {
@@ -188,12 +224,9 @@ impl Engine {
             return Err(DropReason::Stale);
         }
         if self.we_go_first(pair, via, &dde.ephemeral, now) {
-            return Ok(());
+            return Ok(None);
         }
-        if dde.common_groups().is_empty() {
-            return self.refuse_dde(&dde, message, via, pair, interface, arrival, now);
-        }
-        self.answer_dde(dde, message, via, pair, interface, arrival, now)
+        Ok(Some(dde))
     }
 
     fn carried_pair(&self, via: Via, arrival: Option<Arrival>) -> Option<(HostPair, Interface)> {
@@ -247,7 +280,9 @@ impl Engine {
             return Err(DropReason::TableFull);
         }
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let reply = dde.refuse(keyring, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let router = !self.local_addresses.contains(&pair.local.0);
+        let reply =
+            dde.refuse(keyring, router, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
         let answer = Answer {
             pair,
             interface,
@@ -265,7 +300,7 @@ impl Engine {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the whole context of one request")]
-    fn answer_dde(
+    pub(super) fn answer_dde(
         &mut self,
         dde: ReceivedDde,
         message: &[u8],
@@ -277,10 +312,12 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let (id, ephemeral) = (dde.id, dde.ephemeral);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
+        let wire = self.own_wire(pair, interface);
+        let router = !self.is_local(pair.local.0);
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let parameters = SessionParameters { index, data_port: DATA_PORT };
+        let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
         let (responder, reply) = dde
-            .answer(keyring, parameters, &mut self.rng, now.unix)
+            .answer(keyring, router, parameters, &mut self.rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
         let answer = Answer {
             pair,
@@ -373,7 +410,7 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, index, agreement, false, narrow, now);
+        self.add_session(pair, (index, interface), agreement, false, narrow, now);
         Ok(before)
     }
 
@@ -391,15 +428,19 @@ impl Engine {
                 self.rekeyed(pair, index);
             }
             Some(RowState::Pending(mut pending)) => {
-                self.negotiations.remove(&pending.negotiation.initiator.id());
+                self.abandon(&pending.negotiation);
                 self.became_protected(pair, took, now);
                 let held = pending.held.take(&mut self.held);
                 self.release_sealed(held, now);
             }
             Some(RowState::Clear(plain) | RowState::Dropped(plain)) => {
                 if let Some(negotiation) = plain.background {
-                    self.negotiations.remove(&negotiation.initiator.id());
+                    self.abandon(&negotiation);
                 }
+                self.became_protected(pair, took, now);
+            }
+            Some(RowState::Transit(transit)) => {
+                self.forget_transit(&transit);
                 self.became_protected(pair, took, now);
             }
             None => self.became_protected(pair, took, now),
@@ -465,11 +506,6 @@ fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
                 own.initiator.ephemeral() < *theirs
             }
         }
-}
-
-enum Repeat {
-    New,
-    Answered,
 }
 
 fn keyring_of(

@@ -9,7 +9,6 @@
 
 use super::Engine;
 use super::row::Via;
-use crate::addr::WireAddr;
 use crate::batch::{Heading, SealedBatch};
 use crate::id::SessionIndex;
 use crate::io::Event;
@@ -39,8 +38,8 @@ impl Engine {
         let Some(interface) = self.session_interface(index) else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
         let heading = Heading {
-            from: WireAddr(session.pair.local.0),
-            to: (WireAddr(session.pair.remote.0), session.peer_port),
+            from: session.wire[0],
+            to: (session.wire[1], session.peer_port),
             interface,
             tos: 0,
         };

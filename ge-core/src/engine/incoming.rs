@@ -4,7 +4,9 @@
 
 use super::Engine;
 use super::outgoing::{PACKET_AT, is_many};
+use super::passing::Passage;
 use super::row::{RowState, Via};
+use crate::addr::WireAddr;
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
 use crate::id::{Interface, SessionIndex};
@@ -12,7 +14,7 @@ use crate::io::{Event, Frame, Incoming, Output};
 use crate::limits::DATA_PORT;
 use crate::reassembly::Reassembled;
 use crate::shim::Shim;
-use crate::wire::dprp;
+use crate::wire::dprp::{self, Kind};
 use crate::wire::icmp::{is_link_control, parse_echo};
 use crate::wire::ip::{self, IpView};
 use crate::wire::protocol;
@@ -24,9 +26,31 @@ use core::net::IpAddr;
 pub(super) struct Arrival {
     pub(super) pair: HostPair,
     pub(super) interface: Interface,
+    /// It leaves by the interface; otherwise it came in by it.
+    pub(super) leaving: bool,
     pub(super) request: bool,
     pub(super) id: u16,
     pub(super) seq: u16,
+    pub(super) hop_limit: u8,
+}
+
+impl Arrival {
+    /// Source and destination of the packet.
+    pub(super) const fn from_to(&self) -> (IpAddr, IpAddr) {
+        let (local, remote) = (self.pair.local.0, self.pair.remote.0);
+        if self.leaving { (local, remote) } else { (remote, local) }
+    }
+}
+
+/// Whether a packet carried a negotiation message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Message {
+    /// It did not.
+    None,
+    /// It did, and this agent used it, or sent something else in its place.
+    Used,
+    /// It did, and goes on as it came.
+    Passes,
 }
 
 impl Engine {
@@ -40,8 +64,10 @@ impl Engine {
         };
         let Direction::Incoming(interface) = frame.direction else { return Incoming::Consumed };
         let pair = HostPair::new(view.destination, view.source);
-        if self.is_negotiation(packet, &view, pair, interface, now) {
-            return Incoming::Consumed;
+        match self.message_in(packet, &view, pair, (interface, false), now) {
+            Message::Used => return Incoming::Consumed,
+            Message::Passes => return Incoming::Deliver,
+            Message::None => {}
         }
         if is_link_control(packet, &view) {
             return Incoming::Deliver;
@@ -52,36 +78,87 @@ impl Engine {
         if is_many(view.destination) {
             return self.let_in(packet.len(), DropReason::Multicast);
         }
+        if self.is_router() && !self.is_local(view.destination) {
+            if let Some(passes) = self.sealed_passes(packet, &view, false, now) {
+                return match passes {
+                    Ok(()) => Incoming::Deliver,
+                    Err(reason) => self.refuse_in(reason),
+                };
+            }
+            self.survey_first(pair, interface, now);
+        }
         self.plaintext(packet.len(), pair, now)
     }
 
-    /// True if the packet was a negotiation message, or a piece of one.
-    fn is_negotiation(
+    /// Looks for a negotiation message in a packet, or a piece of one, and acts on it. `way` is the
+    /// interface and whether the packet leaves by it.
+    pub(super) fn message_in(
         &mut self,
         packet: &[u8],
         view: &IpView,
         pair: HostPair,
-        interface: Interface,
+        way: (Interface, bool),
         now: Now,
-    ) -> bool {
+    ) -> Message {
         match self.reassembly.push(packet, view, now.mono) {
             Reassembled::NotOurs => {}
-            Reassembled::Incomplete => return true,
-            Reassembled::Whole(whole) => {
-                if let Ok(view) = ip::parse(&whole) {
-                    self.is_negotiation(&whole, &view, pair, interface, now);
-                }
-                return true;
-            }
+            Reassembled::Incomplete => return Message::Used,
+            Reassembled::Whole(whole) => return self.whole_message(&whole, pair, way, now),
         }
-        let Some(echo) = parse_echo(packet, view) else { return false };
-        if dprp::peek(echo.payload).is_none() {
-            return false;
-        }
+        let Some(echo) = parse_echo(packet, view) else { return Message::None };
+        let Some(header) = dprp::peek(echo.payload) else { return Message::None };
         let (request, id, seq) = (echo.request, echo.id, echo.seq);
-        let arrival = Arrival { pair, interface, request, id, seq };
+        let (interface, leaving) = way;
+        let hop_limit = view.hop_limit;
+        let arrival = Arrival { pair, interface, leaving, request, id, seq, hop_limit };
+        if self.is_router() && !self.is_for_us(&header, arrival) {
+            return match self.message_passes(echo.payload, arrival, now) {
+                Passage::On => Message::Passes,
+                Passage::Stop => Message::Used,
+            };
+        }
         self.consume_message(echo.payload, Via::Echo, Some(arrival), now);
-        true
+        Message::Used
+    }
+
+    /// A message that came in fragments and was put together goes on whole.
+    fn whole_message(
+        &mut self,
+        whole: &[u8],
+        pair: HostPair,
+        way: (Interface, bool),
+        now: Now,
+    ) -> Message {
+        let Ok(view) = ip::parse(whole) else { return Message::Used };
+        if self.message_in(whole, &view, pair, way, now) == Message::Passes
+            && let Some(echo) = parse_echo(whole, &view)
+        {
+            let (interface, leaving) = way;
+            let (request, id, seq, hop_limit) = (echo.request, echo.id, echo.seq, view.hop_limit);
+            let arrival = Arrival { pair, interface, leaving, request, id, seq, hop_limit };
+            self.send_along(arrival, echo.payload);
+        }
+        Message::Used
+    }
+
+    /// Whether this agent is one of the two ends of the message's negotiation.
+    fn is_for_us(&self, header: &dprp::Header, arrival: Arrival) -> bool {
+        if arrival.request && header.kind == Kind::Dde {
+            return !arrival.leaving && self.is_local(arrival.pair.local.0);
+        }
+        if arrival.request {
+            return self.answers.has(header.sid_i);
+        }
+        self.negotiations.contains_key(&header.sid_i)
+    }
+
+    /// A stranger's first packet to a machine behind this open router passes at once; whether an
+    /// agent further in refuses it is asked meanwhile.
+    fn survey_first(&mut self, pair: HostPair, interface: Interface, now: Now) {
+        let unknown = self.mode() == Mode::Open && self.pit.get(pair).is_none();
+        if unknown && self.stands_for(pair.local.0) {
+            self.survey(pair, interface, now);
+        }
     }
 
     fn plaintext(&mut self, bytes: usize, pair: HostPair, now: Now) -> Incoming {
@@ -94,7 +171,7 @@ impl Engine {
             None if self.sticky.contains(pair.remote.0, now.mono) => {
                 self.refuse_in(DropReason::ClearOnProtected)
             }
-            Some(RowState::Pending(_) | RowState::Clear(_)) | None => {
+            Some(RowState::Pending(_) | RowState::Clear(_) | RowState::Transit(_)) | None => {
                 self.let_in(bytes, DropReason::ClosedMode)
             }
         }
@@ -125,13 +202,13 @@ impl Engine {
         if quoted.protocol != protocol::UDP || udp.get(2..4) != Some(&DATA_PORT.to_be_bytes()[..]) {
             return false;
         }
-        let pair = HostPair::new(quoted.source, quoted.destination);
+        let wire = [WireAddr(quoted.source), WireAddr(quoted.destination)];
         // Eight quoted bytes are the UDP header; routers quote more (RFC 1812), and without the
         // shim anybody could have made this up.
         let session = udp
             .get(8..)
             .and_then(Shim::parse)
-            .and_then(|shim| self.sessions.find_sending(pair, shim.index, shim.counter_low));
+            .and_then(|shim| self.sessions.find_sending(wire, shim.index, shim.counter_low));
         match session {
             Some(index) => self.outer_error(index, error.kind, error.reporter, now),
             None => self.dropped_in(DropReason::BadIcmp),

@@ -2,13 +2,17 @@
 
 use super::Engine;
 use super::outgoing::PACKET_AT;
-use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
+use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
-use crate::dprp::{Agreement, Binding, Initiator, NoMatch, Proposal, Reject, SessionParameters};
+use crate::dprp::{
+    Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
+};
 use crate::flow::{HostPair, Ports};
-use crate::io::{Event, NegotiationResult, Output, Transmit};
+use crate::id::Interface;
+use crate::io::{Event, HeldFrame, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    ASK_AGAIN_LAST, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS, RETRY_JITTER_PERCENT, RETRY_LADDER,
+    ASK_AGAIN_LAST, DATA_PORT, HOP_LIMIT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
+    RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
 use crate::wire::icmp::emit_echo;
@@ -22,9 +26,10 @@ impl Engine {
         &mut self,
         pair: HostPair,
         ports: Ports,
+        interface: Interface,
         now: Now,
     ) -> Option<Negotiation> {
-        self.create_negotiation(pair, ports, Via::Echo, now)
+        self.create_negotiation(pair, ports, Via::Echo, Purpose::Protect, interface, now)
     }
 
     pub(super) fn create_negotiation(
@@ -32,6 +37,8 @@ impl Engine {
         pair: HostPair,
         ports: Ports,
         via: Via,
+        purpose: Purpose,
+        interface: Interface,
         now: Now,
     ) -> Option<Negotiation> {
         if self.negotiations.len() >= NEGOTIATIONS {
@@ -40,9 +47,14 @@ impl Engine {
         let index = self.sessions.free_index(&mut self.rng)?;
         let binding = self.binding(via)?;
         let mode = self.mode();
+        let wire = self.own_wire(pair, interface);
+        let (source, router) = match purpose {
+            Purpose::Protect => (pair, !self.is_local(pair.local.0)),
+            Purpose::Survey => (pair.reversed(), true),
+        };
         let keyring = self.keyring.as_ref()?;
-        let proposal = Proposal { pair, ports, mode, router: false };
-        let parameters = SessionParameters { index, data_port: DATA_PORT };
+        let proposal = Proposal { pair: source, ports, mode, router, purpose };
+        let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
         let (initiator, message) =
             Initiator::create_dde(keyring, &proposal, binding, parameters, &mut self.rng, now.unix)
                 .ok()?;
@@ -52,6 +64,7 @@ impl Engine {
             message,
             phase: Phase::ExpectRgi,
             index,
+            agreed: None,
             attempts: 0,
             next_attempt: now.mono,
             started: now.mono,
@@ -85,8 +98,14 @@ impl Engine {
         negotiation.echo_seq = negotiation.echo_seq.wrapping_add(1);
         let (id, seq, via) = (negotiation.echo_id, negotiation.echo_seq, negotiation.via);
         let message = negotiation.message.clone();
+        let purpose = negotiation.initiator.proposal().purpose;
         self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
         match via {
+            Via::Echo if purpose == Purpose::Survey => {
+                let (from, to) = (pair.remote.0, pair.local.0);
+                let icmp = emit_echo(true, id, seq, &message, from, to);
+                self.deliver_inwards(from, to, &icmp, HOP_LIMIT);
+            }
             Via::Echo => {
                 let (from, to) = (pair.local.0, pair.remote.0);
                 let icmp = emit_echo(true, id, seq, &message, from, to);
@@ -141,11 +160,12 @@ impl Engine {
             }
             RowState::Clear(plain) | RowState::Dropped(plain) => {
                 if let Some(negotiation) = plain.background.take() {
-                    self.negotiations.remove(&negotiation.initiator.id());
+                    self.abandon(&negotiation);
                 }
                 self.still_clear(pair, now);
             }
             RowState::Protected(_) => self.rekey_failed(pair, now),
+            RowState::Transit(_) => {}
         }
     }
 
@@ -203,10 +223,12 @@ impl Engine {
         if negotiation.phase != Phase::ExpectRgi {
             return Err(DropReason::Stale);
         }
-        let (agreement, mpit) = negotiation
-            .initiator
-            .consume_rgi(keyring, message, rng, now.unix)
-            .map_err(|reject: Reject| reject.drop_reason())?;
+        let read = negotiation.initiator.consume_rgi(keyring, message, rng, now.unix);
+        if let Err(Reject::NotContent(_)) = read {
+            self.turn_dropped(pair, NegotiationResult::Refused, now);
+            return Ok(());
+        }
+        let (agreement, mpit) = read.map_err(|reject: Reject| reject.drop_reason())?;
         negotiation.phase = Phase::ExpectCdn;
         negotiation.message = mpit;
         negotiation.attempts = 0;
@@ -216,8 +238,9 @@ impl Engine {
         Ok(())
     }
 
-    /// RGI told us the session keys. Without an older session they are used at once, right behind
-    /// the MPIT (one round trip); with one, they wait for the peer's confirmation.
+    /// RGI told us the session keys. Without an older session and without agents between they are
+    /// used at once, right behind the MPIT (one round trip). With an older one they wait for the
+    /// peer's confirmation; with agents between, until these have heard both ends.
     fn agreed_as_initiator(
         &mut self,
         pair: HostPair,
@@ -226,43 +249,61 @@ impl Engine {
         took: Duration,
         now: Now,
     ) {
-        let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
+        let agreed = Agreed { peer: agreement.peer.agent, peer_mode: agreement.peer_mode, took };
+        let direct = agreement.path.is_empty();
         let narrow = self.known_path(pair);
-        self.add_session(pair, index, agreement, true, narrow, now);
+        let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
+        self.add_session(pair, (index, interface), agreement, true, narrow, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);
             self.send_attempt(pair, now);
-            return;
-        }
-        let placeholder = RowState::Protected(Protected {
-            peer,
-            peer_mode,
-            current: index,
-            next: None,
-            rekey: None,
-            took,
-        });
-        let (negotiation, held) = match std::mem::replace(&mut row.state, placeholder) {
-            RowState::Pending(mut pending) => {
-                (Some(pending.negotiation), pending.held.take(&mut self.held))
+        } else if direct {
+            let held = self.protect_row(pair, agreed, index);
+            self.send_attempt(pair, now); // MPIT first, then the data behind it
+            self.became_protected(pair, took, now);
+            self.release_sealed(held, now);
+        } else {
+            if let RowState::Pending(pending) = &mut row.state {
+                pending.may_pass = false;
             }
-            RowState::Clear(plain) | RowState::Dropped(plain) => (plain.background, Vec::new()),
-            RowState::Protected(protected) => (protected.rekey, Vec::new()),
-        };
+            if let Some(negotiation) = row.negotiation_mut() {
+                negotiation.agreed = Some(agreed);
+            }
+            self.send_attempt(pair, now);
+        }
+    }
+
+    /// Turns a row protected, its negotiation unconfirmed as yet. Gives what was held.
+    fn protect_row(
+        &mut self,
+        pair: HostPair,
+        agreed: Agreed,
+        index: SessionIndex,
+    ) -> Vec<HeldFrame> {
+        let Some(row) = self.pit.get_mut(pair) else { return Vec::new() };
+        let Agreed { peer, peer_mode, took } = agreed;
+        let protected =
+            Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
+        let (negotiation, held) =
+            match std::mem::replace(&mut row.state, RowState::Protected(protected)) {
+                RowState::Pending(mut pending) => {
+                    (Some(pending.negotiation), pending.held.take(&mut self.held))
+                }
+                RowState::Clear(plain) | RowState::Dropped(plain) => (plain.background, Vec::new()),
+                RowState::Protected(protected) => (protected.rekey, Vec::new()),
+                RowState::Transit(_) => (None, Vec::new()),
+            };
         if let Some(protected) = row.protected_mut() {
             protected.rekey = negotiation;
         }
-        self.send_attempt(pair, now); // MPIT first, then the data behind it
-        self.became_protected(pair, took, now);
-        self.release_sealed(held, now);
+        held
     }
 
     fn consume_cdn(&mut self, pair: HostPair, message: &[u8], now: Now) -> Result<(), DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
         let row = self.pit.get_mut(pair).ok_or(DropReason::Stale)?;
-        let protected = row.protected_mut().ok_or(DropReason::Stale)?;
-        let negotiation = protected.rekey.as_mut().ok_or(DropReason::Stale)?;
+        let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
         if negotiation.phase != Phase::ExpectCdn {
             return Err(DropReason::Stale);
         }
@@ -271,8 +312,23 @@ impl Engine {
             .consume_cdn(keyring, message, now.unix)
             .map_err(|reject| reject.drop_reason())?;
         let index = negotiation.index;
+        let Some(agreed) = negotiation.agreed.take() else {
+            self.confirmed(pair, index, now);
+            return Ok(());
+        };
+        let held = self.protect_row(pair, agreed, index);
         self.confirmed(pair, index, now);
+        self.became_protected(pair, agreed.took, now);
+        self.release_sealed(held, now);
         Ok(())
+    }
+
+    /// A negotiation of ours is over without an agreement in use.
+    pub(super) fn abandon(&mut self, negotiation: &Negotiation) {
+        self.negotiations.remove(&negotiation.initiator.id());
+        if negotiation.agreed.is_some() {
+            self.drop_session(negotiation.index);
+        }
     }
 
     /// The peer has the keys: CDN said so, or data under them arrived.
@@ -308,13 +364,17 @@ impl Engine {
             .map_err(|reject| reject.drop_reason())?;
         let took = now.mono.since(negotiation.started);
         let result = NegotiationResult::NoMatch;
+        let may_pass = match &row.state {
+            RowState::Pending(pending) => pending.may_pass,
+            RowState::Clear(_) => true,
+            RowState::Protected(_) | RowState::Dropped(_) | RowState::Transit(_) => false,
+        };
         let pending = matches!(row.state, RowState::Pending(_));
-        let may_pass = matches!(&row.state, RowState::Pending(p) if p.may_pass);
         self.event(Event::Negotiated { pair, result, took });
         match (pending, may_pass && mode == Mode::Open) {
             (true, true) => self.settle_clear(pair, result, false, now),
-            (true, false) => self.settle_dropped(pair, result, now),
-            (false, _) => self.background_nomatch(pair, now),
+            (false, true) => self.background_nomatch(pair, now),
+            (_, false) => self.turn_dropped(pair, result, now),
         }
         Ok(())
     }
@@ -324,14 +384,41 @@ impl Engine {
         if let RowState::Clear(plain) | RowState::Dropped(plain) = &mut row.state {
             plain.reason = NegotiationResult::NoMatch;
             if let Some(negotiation) = plain.background.take() {
-                self.negotiations.remove(&negotiation.initiator.id());
+                self.abandon(&negotiation);
             }
             self.still_clear(pair, now);
         }
     }
 
+    /// Somebody on the path refuses the flow: whatever its row was, it is dropped now.
+    fn turn_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        match &mut row.state {
+            RowState::Pending(pending) => {
+                let took = now.mono.since(pending.negotiation.started);
+                if reason == NegotiationResult::Refused {
+                    self.event(Event::Negotiated { pair, result: reason, took });
+                }
+                self.settle_dropped(pair, reason, now);
+            }
+            RowState::Clear(plain) | RowState::Dropped(plain) => {
+                let background = plain.background.take();
+                let until = now.mono + REFUSED_LIFETIME;
+                row.state = RowState::Dropped(Plain::until(reason, until));
+                if let Some(negotiation) = background {
+                    self.abandon(&negotiation);
+                }
+                self.forget_offload(pair);
+                self.timers.set(until, Timer::RowAge(pair));
+            }
+            // New keys were refused; the next packet asks anew and hears why.
+            RowState::Protected(_) => self.forget_row(pair),
+            RowState::Transit(_) => {}
+        }
+    }
+
     /// Seals frames that waited, now that there is a session.
-    pub(super) fn release_sealed(&mut self, held: Vec<crate::io::HeldFrame>, now: Now) {
+    pub(super) fn release_sealed(&mut self, held: Vec<HeldFrame>, now: Now) {
         let mut batch = crate::batch::SealedBatch::default();
         for mut frame in held {
             self.counters.held[0] += 1;

@@ -1,6 +1,7 @@
 //! A frame that is about to leave: look the flow up, act on its row, or start a negotiation.
 
 use super::Engine;
+use super::incoming::Message;
 use super::row::{Pending, Plain, Row, RowState};
 use crate::batch::SealedBatch;
 use crate::flow::{Direction, FlowKey, HostPair, Ports};
@@ -11,8 +12,8 @@ use crate::io::{
     ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
 };
 use crate::limits::{
-    ASK_AGAIN_FIRST, ASK_AGAIN_LAST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD,
-    REFUSED_LIFETIME,
+    ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME,
+    TRANSIT_GRACE,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -35,6 +36,7 @@ enum Found {
     Protected,
     Clear,
     Dropped,
+    Transit,
 }
 
 impl Engine {
@@ -56,11 +58,17 @@ impl Engine {
         if is_many(view.destination) {
             return self.unless_closed(packet.len(), DropReason::Multicast);
         }
-        if !self.is_local(view.source) {
+        let pair = HostPair::new(view.source, view.destination);
+        if self.is_router()
+            && let Some(verdict) = self.others_leave(frame, &view, pair, now)
+        {
+            return verdict;
+        }
+        let packet = &frame.bytes[PACKET_AT..];
+        if !self.stands_for(view.source) {
             // A host agent stands for its own addresses only; what it forwards is not its to seal.
             return self.unless_closed(packet.len(), DropReason::ClosedMode);
         }
-        let pair = HostPair::new(view.source, view.destination);
         match self.find_row(pair) {
             Found::Nothing => self.first_packet(frame, &view, pair, now),
             Found::Protected => self.protect(frame, &view, pair, batch, now),
@@ -69,6 +77,7 @@ impl Engine {
                 Outgoing::Consumed
             }
             Found::Clear => self.pass(pair, packet.len(), now),
+            Found::Transit => self.beside_transit(frame, &view, pair, now),
             Found::Dropped => self.refuse(pair, packet.to_vec(), &view, now),
         }
     }
@@ -80,7 +89,61 @@ impl Engine {
             Some(RowState::Protected(_)) => Found::Protected,
             Some(RowState::Clear(_)) => Found::Clear,
             Some(RowState::Dropped(_)) => Found::Dropped,
+            Some(RowState::Transit(_)) => Found::Transit,
         }
+    }
+
+    /// What a router sees leave that is between other agents: their messages, their datagrams.
+    fn others_leave(
+        &mut self,
+        frame: &Frame<'_>,
+        view: &IpView,
+        pair: HostPair,
+        now: Now,
+    ) -> Option<Outgoing> {
+        let Direction::Outgoing(interface) = frame.direction else { return None };
+        let packet = &frame.bytes[PACKET_AT..];
+        match self.message_in(packet, view, pair, (interface, true), now) {
+            Message::Used => return Some(Outgoing::Consumed),
+            Message::Passes => return Some(Outgoing::PutBack),
+            Message::None => {}
+        }
+        if self.is_local(view.source) {
+            return None;
+        }
+        match self.sealed_passes(packet, view, true, now)? {
+            Ok(()) => Some(Outgoing::PutBack),
+            Err(reason) => {
+                self.dropped_out(reason);
+                Some(Outgoing::Consumed)
+            }
+        }
+    }
+
+    /// Plaintext of a flow for which two other agents hold a session. It may have been under way;
+    /// later it comes from a machine that has no agent any more.
+    fn beside_transit(
+        &mut self,
+        frame: &Frame<'_>,
+        view: &IpView,
+        pair: HostPair,
+        now: Now,
+    ) -> Outgoing {
+        let packet = &frame.bytes[PACKET_AT..];
+        let Some(Row { state: RowState::Transit(transit), .. }) = self.pit.get(pair) else {
+            return Outgoing::Consumed;
+        };
+        if self.mode() == Mode::Closed {
+            self.dropped_out(DropReason::ClearOnProtected);
+            self.prohibit(packet, view);
+            return Outgoing::Consumed;
+        }
+        if now.mono.since(transit.since) < TRANSIT_GRACE {
+            self.count_clear_out(packet.len());
+            return Outgoing::PutBack;
+        }
+        self.forget_row(pair);
+        self.first_packet(frame, view, pair, now)
     }
 
     fn unless_closed(&mut self, bytes: usize, reason: DropReason) -> Outgoing {
@@ -154,7 +217,7 @@ impl Engine {
         interface: Interface,
         now: Now,
     ) -> bool {
-        let Some(negotiation) = self.new_negotiation(pair, ports, now) else {
+        let Some(negotiation) = self.new_negotiation(pair, ports, interface, now) else {
             return false;
         };
         let id = negotiation.initiator.id();
@@ -214,14 +277,7 @@ impl Engine {
             return Outgoing::Consumed;
         }
         let until = now.mono + NEGATIVE_LIFETIME;
-        let plain = Plain {
-            reason: NegotiationResult::OutOfScope,
-            until,
-            age_at: until,
-            ask_again: until,
-            patience: ASK_AGAIN_LAST,
-            background: None,
-        };
+        let plain = Plain::until(NegotiationResult::OutOfScope, until);
         let row = Row::new(RowState::Clear(plain), interface, now.mono);
         // The row only spares the kernel the question.
         if !self.pit.is_crowded() && self.insert_row(pair, row).is_ok() {
@@ -271,12 +327,13 @@ impl Engine {
                     && plain.ask_again <= now.mono
                     && now.mono.since(row.last_used) <= 2 * OFFLOAD_LIFETIME
             }
-            RowState::Pending(_) | RowState::Protected(_) => false,
+            RowState::Pending(_) | RowState::Protected(_) | RowState::Transit(_) => false,
         };
+        let interface = row.interface;
         if !due || !self.in_scope(pair.remote.0) {
             return;
         }
-        let Some(negotiation) = self.new_negotiation(pair, Ports::default(), now) else {
+        let Some(negotiation) = self.new_negotiation(pair, Ports::default(), interface, now) else {
             return;
         };
         self.negotiations.insert(negotiation.initiator.id(), pair);
@@ -319,7 +376,7 @@ impl Engine {
                 plain.background = Some(pending.negotiation);
             }
         } else {
-            self.negotiations.remove(&pending.negotiation.initiator.id());
+            self.abandon(&pending.negotiation);
         }
         self.timers.set(until, Timer::RowAge(pair));
         self.timers.set(ask_again, Timer::AskAgain(pair));
@@ -337,21 +394,14 @@ impl Engine {
     pub(super) fn settle_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         let until = now.mono + REFUSED_LIFETIME;
-        let plain = Plain {
-            reason,
-            until,
-            age_at: until,
-            ask_again: until,
-            patience: ASK_AGAIN_LAST,
-            background: None,
-        };
+        let plain = Plain::until(reason, until);
         let RowState::Pending(mut pending) =
             std::mem::replace(&mut row.state, RowState::Dropped(plain))
         else {
             return;
         };
         let held = pending.held.take(&mut self.held);
-        self.negotiations.remove(&pending.negotiation.initiator.id());
+        self.abandon(&pending.negotiation);
         self.timers.set(until, Timer::RowAge(pair));
         for frame in held {
             self.counters.held[1] += 1;
@@ -366,6 +416,12 @@ impl Engine {
     /// The row's lifetime is over, or nobody used it.
     pub(super) fn row_aged(&mut self, pair: HostPair, armed: Instant, now: Instant) {
         let Some(row) = self.pit.get_mut(pair) else { return };
+        if let RowState::Transit(transit) = &row.state {
+            if transit.until <= now {
+                self.forget_row(pair);
+            }
+            return;
+        }
         let (RowState::Clear(plain) | RowState::Dropped(plain)) = &mut row.state else { return };
         if plain.age_at != armed {
             return;

@@ -1,10 +1,13 @@
 //! A PIT row: what this agent does with the packets between two hosts, and why.
 
+use crate::addr::WireAddr;
 use crate::dprp::Initiator;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
 use crate::io::NegotiationResult;
+use crate::limits::ASK_AGAIN_LAST;
 use crate::now::Instant;
+use crate::wire::dprp::rgi::Record;
 use crate::{GeId, Mode};
 use core::time::Duration;
 
@@ -31,6 +34,35 @@ pub(super) enum RowState {
     Clear(Plain),
     /// Dropped until `until`; asked again in the background.
     Dropped(Plain),
+    /// Two other agents hold a session for it, and this router lets their datagrams pass.
+    Transit(Box<Transit>),
+}
+
+/// Where the datagrams of a session go: what a router can see of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SealedPath {
+    pub(super) to: WireAddr,
+    pub(super) index: SessionIndex,
+}
+
+/// Somebody else's session, signed by both its ends.
+pub(super) struct Transit {
+    /// The initiator and the responder.
+    pub(super) ends: [GeId; 2],
+    /// Agents between the two ends, the one nearest the responder first.
+    pub(super) path: Vec<Record>,
+    /// Towards the initiator, towards the responder.
+    pub(super) current: [SealedPath; 2],
+    /// The session before, whose datagrams are still under way.
+    pub(super) previous: Option<[SealedPath; 2]>,
+    pub(super) since: Instant,
+    pub(super) until: Instant,
+}
+
+impl Transit {
+    pub(super) fn paths(&self) -> impl Iterator<Item = SealedPath> {
+        self.current.into_iter().chain(self.previous.into_iter().flatten())
+    }
 }
 
 /// A flow whose first packets wait.
@@ -52,6 +84,14 @@ pub(super) struct Plain {
     /// How long the next background negotiation waits after this one has failed.
     pub(super) patience: Duration,
     pub(super) background: Option<Negotiation>,
+}
+
+impl Plain {
+    /// A verdict that nobody asks about again while it lasts.
+    pub(super) const fn until(reason: NegotiationResult, until: Instant) -> Self {
+        let patience = ASK_AGAIN_LAST;
+        Self { reason, until, age_at: until, ask_again: until, patience, background: None }
+    }
 }
 
 /// A flow under a session.
@@ -86,6 +126,8 @@ pub(super) struct Negotiation {
     pub(super) phase: Phase,
     /// Index under which we will receive.
     pub(super) index: SessionIndex,
+    /// What the RGI brought, for a path whose agents must hear the CDN before data flows.
+    pub(super) agreed: Option<Agreed>,
     pub(super) attempts: usize,
     pub(super) next_attempt: Instant,
     pub(super) started: Instant,
@@ -94,6 +136,14 @@ pub(super) struct Negotiation {
     pub(super) yielded: bool,
     pub(super) echo_id: u16,
     pub(super) echo_seq: u16,
+}
+
+/// The other end of a session that is agreed and not confirmed.
+#[derive(Clone, Copy)]
+pub(super) struct Agreed {
+    pub(super) peer: GeId,
+    pub(super) peer_mode: Mode,
+    pub(super) took: Duration,
 }
 
 /// What a negotiation waits for, named by it.
@@ -135,6 +185,7 @@ impl Row {
             RowState::Pending(pending) => Some(&mut pending.negotiation),
             RowState::Protected(protected) => protected.rekey.as_mut(),
             RowState::Clear(plain) | RowState::Dropped(plain) => plain.background.as_mut(),
+            RowState::Transit(_) => None,
         }
     }
 
@@ -144,20 +195,27 @@ impl Row {
             RowState::Pending(pending) => Some(&pending.negotiation),
             RowState::Protected(protected) => protected.rekey.as_ref(),
             RowState::Clear(plain) | RowState::Dropped(plain) => plain.background.as_ref(),
+            RowState::Transit(_) => None,
         }
     }
 
     pub(super) const fn protected(&self) -> Option<&Protected> {
         match &self.state {
             RowState::Protected(protected) => Some(protected),
-            RowState::Pending(_) | RowState::Clear(_) | RowState::Dropped(_) => None,
+            RowState::Pending(_)
+            | RowState::Clear(_)
+            | RowState::Dropped(_)
+            | RowState::Transit(_) => None,
         }
     }
 
     pub(super) const fn protected_mut(&mut self) -> Option<&mut Protected> {
         match &mut self.state {
             RowState::Protected(protected) => Some(protected),
-            RowState::Pending(_) | RowState::Clear(_) | RowState::Dropped(_) => None,
+            RowState::Pending(_)
+            | RowState::Clear(_)
+            | RowState::Dropped(_)
+            | RowState::Transit(_) => None,
         }
     }
 }

@@ -11,7 +11,6 @@
 use super::Engine;
 use super::outgoing::PACKET_AT;
 use super::sessions::Session;
-use crate::addr::WireAddr;
 use crate::batch::{Heading, SealedBatch};
 use crate::flow::{Direction, HostPair};
 use crate::fragment::{complete_checksum, fragment_ipv4};
@@ -63,8 +62,8 @@ impl Engine {
             return self.first_packet(frame, view, pair, now);
         };
         let heading = Heading {
-            from: WireAddr(pair.local.0),
-            to: (WireAddr(pair.remote.0), session.peer_port),
+            from: session.wire[0],
+            to: (session.wire[1], session.peer_port),
             interface,
             tos: view.tos,
         };
@@ -124,12 +123,14 @@ fn seal_packet(
     let packet = &mut bytes[PACKET_AT..];
     let outer = outer_header_len(heading.to.0.0) + UDP_LEN + SHIM_LEN + TAG_LEN;
     let room = mtu.saturating_sub(outer);
-    if view.plain_header {
-        let limit = room.saturating_sub(PROTOCOL_LEN);
-        if view.protocol == protocol::TCP {
-            let max_mss = limit.saturating_sub(TCP_LEN).clamp(1, usize::from(u16::MAX)) as u16;
-            clamp_mss(packet, view, max_mss, vnet.partial.is_some());
-        }
+    // The flow's own header serves as the outer one where the addresses are the same.
+    let own_header = session.wire_is_flow() && view.plain_header;
+    let limit = room.saturating_sub(if own_header { PROTOCOL_LEN } else { view.header_len });
+    if view.plain_header && view.protocol == protocol::TCP {
+        let max_mss = limit.saturating_sub(TCP_LEN).clamp(1, usize::from(u16::MAX)) as u16;
+        clamp_mss(packet, view, max_mss, vnet.partial.is_some());
+    }
+    if own_header {
         match Segmenter::new(&vnet, packet, view, limit) {
             Ok(segmenter) => {
                 return seal_segments(session, heading, segmenter, view.protocol, batch);
@@ -199,7 +200,7 @@ fn seal_tunnel(
             result = seal_whole(session, heading, fragment, batch).map(|()| count + 1);
         }
     };
-    let cut = match heading.to.0.0 {
+    let cut = match view.source {
         IpAddr::V4(_) if !view.dont_fragment => fragment_ipv4(packet, view, room, &mut seal),
         // No path may ask an IPv6 host for less than 1,280 bytes, so what fits there but not
         // through the seal is fragmented here: this is the source.
@@ -234,7 +235,7 @@ fn seal_tunnel_segments(
     Ok(datagrams)
 }
 
-/// The inner packet size to report: what `transport` can carry.
+/// The inner packet size to report: what fits in both formats.
 fn inner_mtu(room: usize) -> u16 {
     u16::try_from(room.saturating_sub(PROTOCOL_LEN)).unwrap_or(u16::MAX)
 }

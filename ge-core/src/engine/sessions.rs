@@ -11,8 +11,9 @@
 
 use super::Engine;
 use super::row::{Row, RowState, Via};
+use crate::addr::WireAddr;
 use crate::crypto::Rng;
-use crate::dprp::Agreement;
+use crate::dprp::{Agreement, Purpose};
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
@@ -25,6 +26,7 @@ use crate::limits::{
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::traffic::{AeadKind, Opener, Sealer};
+use crate::wire::dprp::rgi::Record;
 use crate::{GeId, Mode, Now};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -37,6 +39,10 @@ pub(super) struct Session {
     pub(super) peer: GeId,
     pub(super) peer_certificate: crate::cert::Certificate,
     pub(super) peer_port: u16,
+    /// Under which address we send and receive, and the peer.
+    pub(super) wire: [WireAddr; 2],
+    /// Agents between the two, the one nearest the responder first.
+    pub(super) path: Vec<Record>,
     pub(super) group: GroupId,
     pub(super) epoch: Epoch,
     pub(super) aead: AeadKind,
@@ -90,6 +96,11 @@ impl Session {
             self.narrow = Some((mtu, now));
         }
         news
+    }
+
+    /// The addresses on the wire are the flow's own: its IP header need not travel twice.
+    pub(super) fn wire_is_flow(&self) -> bool {
+        self.wire[0].0 == self.pair.local.0 && self.wire[1].0 == self.pair.remote.0
     }
 
     pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
@@ -181,6 +192,8 @@ pub(super) struct Sessions {
     by_index: BTreeMap<SessionIndex, Session>,
     /// The same by flow: what is asked about one flow must not cost a walk over all sessions.
     by_pair: BTreeSet<(HostPair, SessionIndex)>,
+    /// The same by the addresses of the datagrams.
+    by_wire: BTreeSet<([WireAddr; 2], SessionIndex)>,
 }
 
 impl Sessions {
@@ -211,12 +224,14 @@ impl Sessions {
 
     fn insert(&mut self, index: SessionIndex, session: Session) {
         self.by_pair.insert((session.pair, index));
+        self.by_wire.insert((session.wire, index));
         self.by_index.insert(index, session);
     }
 
     fn remove(&mut self, index: SessionIndex) {
         if let Some(session) = self.by_index.remove(&index) {
             self.by_pair.remove(&(session.pair, index));
+            self.by_wire.remove(&(session.wire, index));
         }
     }
 
@@ -230,11 +245,13 @@ impl Sessions {
     /// was sent recently: an error about anything older is made up or useless.
     pub(super) fn find_sending(
         &self,
-        pair: HostPair,
+        wire: [WireAddr; 2],
         peer_index: SessionIndex,
         counter: u32,
     ) -> Option<SessionIndex> {
-        self.of_pair(pair).find(|index| {
+        let range = (wire, SessionIndex(0))..=(wire, SessionIndex(u32::MAX));
+        let between = self.by_wire.range(range).map(|(_, index)| *index);
+        between.into_iter().find(|index| {
             self.by_index.get(index).is_some_and(|session| {
                 let age = (session.sealer.sent() as u32).wrapping_sub(counter);
                 session.sealer.peer_index() == peer_index && age <= RECENT_DATAGRAMS
@@ -255,7 +272,7 @@ impl Engine {
     pub(super) fn add_session(
         &mut self,
         pair: HostPair,
-        index: SessionIndex,
+        (index, interface): (SessionIndex, Interface),
         agreement: Agreement,
         initiator: bool,
         narrow: Option<(u16, Instant)>,
@@ -266,6 +283,8 @@ impl Engine {
             pair,
             peer: agreement.peer.agent,
             peer_port: agreement.peer_parameters.data_port,
+            wire: [self.own_wire(pair, interface), agreement.peer_parameters.wire],
+            path: agreement.path,
             group: agreement.group,
             epoch: agreement.epoch,
             aead: agreement.aead,
@@ -386,7 +405,9 @@ impl Engine {
         if silent {
             self.renegotiate(pair, Via::Echo, now);
         } else if session.wants_rekey(now.mono) {
-            self.renegotiate(pair, Via::Session(index), now);
+            // Agents between must learn the new session, or a closed one drops it.
+            let direct = session.path.is_empty();
+            self.renegotiate(pair, if direct { Via::Session(index) } else { Via::Echo }, now);
         }
         if owes_keepalive {
             self.send_keepalive(index, now);
@@ -403,11 +424,13 @@ impl Engine {
 
     /// Starts a negotiation for new keys of a protected flow, unless one is under way.
     pub(super) fn renegotiate(&mut self, pair: HostPair, via: Via, now: Now) {
-        let busy = self.pit.get(pair).and_then(Row::negotiation).is_some();
-        if busy || self.pit.get(pair).and_then(Row::protected).is_none() {
+        let Some(row) = self.pit.get(pair) else { return };
+        if row.negotiation().is_some() || row.protected().is_none() {
             return;
         }
-        let Some(negotiation) = self.create_negotiation(pair, Ports::default(), via, now) else {
+        let (ports, purpose, interface) = (Ports::default(), Purpose::Protect, row.interface);
+        let Some(negotiation) = self.create_negotiation(pair, ports, via, purpose, interface, now)
+        else {
             return;
         };
         self.negotiations.insert(negotiation.initiator.id(), pair);
@@ -472,9 +495,13 @@ impl Engine {
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
         }
-        if let RowState::Pending(mut pending) = row.state {
-            let dropped = pending.held.take(&mut self.held).len() as u64;
-            self.counters.held[1] += dropped;
+        match row.state {
+            RowState::Pending(mut pending) => {
+                let dropped = pending.held.take(&mut self.held).len() as u64;
+                self.counters.held[1] += dropped;
+            }
+            RowState::Transit(transit) => self.forget_transit(&transit),
+            RowState::Protected(_) | RowState::Clear(_) | RowState::Dropped(_) => {}
         }
         self.forget_offload(pair);
         let gone: Vec<SessionIndex> = self.sessions.of_pair(pair).collect();

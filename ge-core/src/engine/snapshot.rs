@@ -4,10 +4,10 @@ use super::Engine;
 use super::row::{Plain, Protected, Row, RowState};
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::Interface;
-use crate::io::{FlowSnapshot, PeerSnapshot, Snapshot};
+use crate::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
 use crate::now::Instant;
+use crate::wire::dprp::rgi::Record;
 use crate::{Epoch, GroupId, Now};
-use core::net::IpAddr;
 
 impl Engine {
     /// Everything `ges status` and `ges flows` show.
@@ -44,9 +44,9 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass. For the invariant that no table outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 6] {
+    pub fn table_sizes(&self) -> [usize; 7] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -54,6 +54,7 @@ impl Engine {
             self.answers.len(),
             self.sticky.len(),
             self.held.bytes(),
+            self.passing.len(),
         ]
     }
 
@@ -75,13 +76,23 @@ impl Engine {
     }
 
     fn flow(&self, pair: HostPair, row: &Row, now: Instant) -> FlowSnapshot {
-        let (verdict, reason, peer) = match &row.state {
-            RowState::Pending(_) => ("pending", "negotiating", None),
+        let (verdict, reason) = match &row.state {
+            RowState::Pending(_) => ("pending", "negotiating"),
+            RowState::Protected(_) => ("protected", "group"),
+            RowState::Clear(Plain { reason, .. }) => ("clear", reason.as_str()),
+            RowState::Dropped(Plain { reason, .. }) => ("dropped", reason.as_str()),
+            RowState::Transit(_) => ("transit", "session"),
+        };
+        let (peer, ends, path) = match &row.state {
             RowState::Protected(protected) => {
-                ("protected", "group", self.peer(protected, pair.remote.0, now))
+                let session = self.sessions.get(protected.current);
+                let path = session.map_or(Vec::new(), |session| agents(&session.path));
+                (self.peer(protected, now), None, path)
             }
-            RowState::Clear(Plain { reason, .. }) => ("clear", reason.as_str(), None),
-            RowState::Dropped(Plain { reason, .. }) => ("dropped", reason.as_str(), None),
+            RowState::Transit(transit) => (None, Some(transit.ends), agents(&transit.path)),
+            RowState::Pending(_) | RowState::Clear(_) | RowState::Dropped(_) => {
+                (None, None, Vec::new())
+            }
         };
         FlowSnapshot {
             local: pair.local,
@@ -89,6 +100,8 @@ impl Engine {
             verdict,
             reason,
             peer,
+            ends,
+            path,
             age: now.since(row.created),
             idle: now.since(row.last_used),
             bytes_in: row.bytes_in,
@@ -98,7 +111,7 @@ impl Engine {
         }
     }
 
-    fn peer(&self, protected: &Protected, _remote: IpAddr, now: Instant) -> Option<PeerSnapshot> {
+    fn peer(&self, protected: &Protected, now: Instant) -> Option<PeerSnapshot> {
         let session = self.sessions.get(protected.current)?;
         let group_name = self
             .keyring
@@ -117,4 +130,15 @@ impl Engine {
             negotiation: protected.took,
         })
     }
+}
+
+/// Records come with the one nearest the responder first; people read a path from its beginning.
+fn agents(records: &[Record]) -> Vec<PathAgent> {
+    let agent = |record: &Record| PathAgent {
+        certificate: record.certificate_ref,
+        consent: record.consent,
+        place: record.place,
+        shares_group: record.matches != [0, 0],
+    };
+    records.iter().rev().map(agent).collect()
 }

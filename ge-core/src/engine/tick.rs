@@ -15,6 +15,8 @@ impl Engine {
                 Timer::AskAgain(pair) => self.ask_again(pair, now),
                 Timer::Session(index) => self.check_session(index, armed, now),
                 Timer::Answer(id) => self.answer_aged(id, now),
+                Timer::Unanswered(id) => self.unanswered(id, now),
+                Timer::Tentative(id) => self.tentative_aged(id, now),
             }
         }
     }

@@ -36,8 +36,8 @@ pub mod nomatch;
 pub mod rgi;
 pub mod tlv;
 
-pub(crate) use fields::{emit_flow, emit_parameters, read_flow};
 pub use fields::{Consent, FLOW_LEN, Place, Standing, TableRow};
+pub(crate) use fields::{emit_flow, emit_parameters, read_flow};
 
 use crate::cert::CERTIFICATE_MAX;
 use crate::id::NegotiationId;

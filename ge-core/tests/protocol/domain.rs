@@ -1,14 +1,15 @@
 //! A small domain: what a management server would hand out, made from fixed seeds, so that every
 //! run sees the same keys.
 
+use ge_core::addr::WireAddr;
 use ge_core::cert::{CertRole, Certificate, commit};
 use ge_core::crypto::{Rng, sha256, sign, x25519};
-use ge_core::dprp::{Proposal, SessionParameters};
+use ge_core::dprp::{Proposal, Purpose, SessionParameters};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::id::{Epoch, GroupId, Serial, SessionIndex};
 use ge_core::keyring::Keyring;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Secret32};
-use ge_core::{DomainId, GeId, Mode, Role, UnixTime};
+use ge_core::{DomainId, GeId, Mode, Role, Transit, UnixTime};
 use rand_core::SeedableRng as _;
 
 /// The present of all tests. Epoch 5 of every key is in force, epoch 4 is about to end.
@@ -72,12 +73,14 @@ impl Domain {
             agent: GeId([number; 16]),
             role: Role::Host,
             mode: Mode::Open,
+            transit: Transit::Vouched,
             certificate: Vec::new(),
             issuers: vec![self.issuer()],
             domain_keys: self.epochs("tk"),
             groups: groups.iter().map(|group| self.group(*group)).collect(),
             revocations: Vec::new(),
             search_scope: Vec::new(),
+            must_protect: Vec::new(),
         };
         let mut member = Member { identity, membership };
         self.issue(&mut member, |_| ());
@@ -125,11 +128,15 @@ impl Domain {
 pub fn proposal() -> Proposal {
     let pair = HostPair::new([192, 0, 2, 1].into(), [192, 0, 2, 2].into());
     let ports = Ports { protocol: 6, local: 40_000, remote: 22 };
-    Proposal { pair, ports, mode: Mode::Open, router: false }
+    let purpose = Purpose::Protect;
+    Proposal { pair, ports, mode: Mode::Open, router: false, purpose }
 }
 
+/// Of one end of [`proposal`]: 2 and 22 are indices of the responder, all others of the initiator.
 pub fn parameters(index: u32) -> SessionParameters {
-    SessionParameters { index: SessionIndex(index), data_port: 5865 }
+    let host = if matches!(index, 2 | 22) { 2 } else { 1 };
+    let wire = WireAddr([192, 0, 2, host].into());
+    SessionParameters { index: SessionIndex(index), data_port: 5865, wire }
 }
 
 pub fn rng(seed: u8) -> Rng {

@@ -2,8 +2,11 @@
 
 use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use ge_core::UnixTime;
+use ge_core::addr::WireAddr;
 use ge_core::crypto::{Rng, kdf};
-use ge_core::dprp::{Agreement, Binding, Initiator, Proposal, Reject, Responder, consume_dde};
+use ge_core::dprp::{
+    Agreement, Binding, Initiator, Proposal, Reject, Responder, SessionParameters, consume_dde,
+};
 use ge_core::id::Epoch;
 use ge_core::keyring::Keyring;
 use ge_core::wire::dprp::MAC_LEN;
@@ -16,6 +19,8 @@ pub struct Run {
     pub unix: UnixTime,
     pub proposal: Proposal,
     pub binding: Binding,
+    /// The responder speaks for another machine.
+    pub answers_as_router: bool,
 }
 
 /// The four messages and what both ends agreed on.
@@ -38,6 +43,7 @@ impl Run {
             unix: NOW,
             proposal: proposal(),
             binding: Binding::Fresh,
+            answers_as_router: false,
         }
     }
 
@@ -48,13 +54,17 @@ impl Run {
     }
 
     pub fn dde(&mut self) -> (Initiator, Vec<u8>) {
+        let wire = WireAddr(self.proposal.pair.local.0);
         let Self { i, rng, unix, proposal, binding, .. } = self;
-        Initiator::create_dde(i, proposal, *binding, parameters(11), rng, *unix).unwrap()
+        let parameters = SessionParameters { wire, ..parameters(11) };
+        Initiator::create_dde(i, proposal, *binding, parameters, rng, *unix).unwrap()
     }
 
     pub fn rgi(&mut self, dde: &[u8]) -> Result<(Responder, Vec<u8>), Reject> {
         let received = consume_dde(&self.r, dde, self.binding, self.unix)?;
-        received.answer(&self.r, parameters(22), &mut self.rng, self.unix)
+        let wire = WireAddr(self.proposal.pair.remote.0);
+        let parameters = SessionParameters { wire, ..parameters(22) };
+        received.answer(&self.r, self.answers_as_router, parameters, &mut self.rng, self.unix)
     }
 
     pub fn mpit(
@@ -87,7 +97,8 @@ impl Run {
     pub fn nomatch(&mut self) -> (Initiator, Vec<u8>) {
         let (initiator, dde) = self.dde();
         let received = consume_dde(&self.r, &dde, self.binding, self.unix).unwrap();
-        let nomatch = received.refuse(&self.r, &mut self.rng, self.unix).unwrap();
+        let nomatch =
+            received.refuse(&self.r, self.answers_as_router, &mut self.rng, self.unix).unwrap();
         (initiator, nomatch)
     }
 }

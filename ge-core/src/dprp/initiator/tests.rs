@@ -8,8 +8,9 @@ use crate::dprp::offer::Peer;
 use crate::dprp::responder::Responder;
 use crate::keyring::DomainKeys;
 use crate::limits::{MESSAGE_MAX, PATH_RECORDS};
+use crate::mode::Transit;
 use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{HEADER_LEN, TableRow, peek};
+use crate::wire::dprp::{Consent, HEADER_LEN, TableRow, peek};
 
 /// Both ends after the RGI was sent.
 struct Scene {
@@ -30,7 +31,7 @@ impl Scene {
             Initiator::create_dde(&i, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)
                 .unwrap();
         let (responder, rgi) = consume_dde(&r, &dde, Binding::Fresh, NOW)
-            .and_then(|dde| dde.answer(&r, parameters(2), &mut rng, NOW))
+            .and_then(|dde| dde.answer(&r, false, parameters(2), &mut rng, NOW))
             .unwrap();
         Self { i, r, rng, initiator, responder, rgi }
     }
@@ -79,8 +80,9 @@ fn keys(keyring: &Keyring) -> &DomainKeys {
 }
 
 fn record(mode: Mode, matches: [u8; 2]) -> Record {
-    let standing = Standing { mode, router: true };
-    Record { certificate_ref: [3; 8], standing, matches, time: 77, lmac: [4; MAC_LEN] }
+    let consent = Consent::of(mode, Transit::Vouched);
+    let place = Place::Between;
+    Record { certificate_ref: [3; 8], consent, place, matches, time: 77, lmac: [4; MAC_LEN] }
 }
 
 #[test]
@@ -90,8 +92,8 @@ fn seven_agents_fit_between_the_ends() {
         for _ in 0..count {
             scene.append(&record(Mode::Open, [0, 0]));
         }
-        assert_eq!(scene.rgi.len(), 752 + 64 * count);
-        assert_eq!(scene.finish(), Ok(710 + 34 * count));
+        assert_eq!(scene.rgi.len(), 768 + 64 * count);
+        assert_eq!(scene.finish(), Ok(750 + 34 * count));
     }
     let mut scene = Scene::new();
     (0..=PATH_RECORDS).for_each(|_| scene.append(&record(Mode::Open, [0, 0])));
@@ -131,7 +133,10 @@ fn a_table_that_is_not_what_the_records_say_is_refused() {
         scene.append(&record(Mode::Open, [0, 0]));
         let mpit = scene.lying_mpit(lie);
         let read = scene.responder.consume_mpit(&scene.r, &mpit, &mut scene.rng, NOW).err();
-        let wrong = Reject::Misbehaved("the action table is not what the records say");
+        let wrong = match what {
+            "closed and not vouched for" => Reject::NotContent([3; 8]),
+            _ => Reject::Misbehaved("the action table is not what the records say"),
+        };
         assert_eq!(read, Some(wrong), "{what}");
     }
     // The same path without a lie is accepted.
@@ -201,9 +206,10 @@ fn a_path_part_changed_on_the_path_is_refused() {
         assert_eq!(read, Some(Reject::Misbehaved(expected)), "{at:?}");
     }
     let (_, mpit) = scene.initiator.consume_rgi(&scene.i, &scene.rgi, &mut scene.rng, NOW).unwrap();
-    let part = HEADER_LEN + 104..mpit.len() - MAC_LEN;
-    // Both ephemeral keys, time, flow, the responder's and the initiator's certificate, signature.
-    for at in [Some(0), Some(32), Some(71), Some(80), Some(112), Some(200), Some(500), None] {
+    let part = HEADER_LEN + 96..mpit.len() - MAC_LEN;
+    // Both ephemeral keys, time, flow, the responder's certificate, both parameters, the initiator's
+    // certificate, signature.
+    for at in [0, 32, 71, 80, 112, 146, 171, 250, 550].map(Some).into_iter().chain([None]) {
         let change = |plaintext: &mut Vec<u8>| at.map_or((), |at| flip(at)(plaintext));
         let forged = reseal(&mpit, part.clone(), Use::Mpit, change);
         let read = scene.responder.consume_mpit(&scene.r, &forged, &mut scene.rng, NOW).err();
@@ -213,6 +219,7 @@ fn a_path_part_changed_on_the_path_is_refused() {
             Some(71) => "the MPIT has another time stamp",
             Some(80) => "the MPIT has another flow",
             Some(112) => "the MPIT is for another agent",
+            Some(171) => "the MPIT has other parameters of ours",
             _ => "the path part is not the one that was sent",
         };
         assert_eq!(read, Some(Reject::Misbehaved(expected)), "{at:?}");

@@ -15,12 +15,12 @@
 use super::CERTIFICATE_FIELD;
 use super::cursor::Reader;
 use crate::action::Action;
+use crate::addr::WireAddr;
 use crate::cert::CERTIFICATE_MAX;
 use crate::dprp::SessionParameters;
 use crate::flow::{HostPair, Ports};
 use crate::id::SessionIndex;
 use crate::mode::{Mode, Transit};
-use crate::addr::WireAddr;
 use crate::shim::INDEX_MAX;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -20,8 +20,8 @@
 
 use super::cursor::Reader;
 use super::fields::{
-    Consent, PARAMETERS_LEN, Place, Standing, emit_certificate, emit_flow, emit_parameters, read_certificate,
-    read_flow, read_parameters,
+    Consent, PARAMETERS_LEN, Place, Standing, emit_certificate, emit_flow, emit_parameters,
+    read_certificate, read_flow, read_parameters,
 };
 use super::{
     CERTIFICATE_FIELD, FLOW_LEN, HEADER_LEN, Header, KEY_LEN, MAC_LEN, Malformed, SALT_LEN,
