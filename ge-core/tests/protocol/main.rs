@@ -9,4 +9,5 @@ mod epochs;
 mod forgery;
 mod handshake;
 mod identity;
+mod path;
 mod run;
