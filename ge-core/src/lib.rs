@@ -52,5 +52,5 @@ pub mod wire;
 pub use action::Action;
 pub use drop_reason::DropReason;
 pub use id::{DomainId, Epoch, GeId, GroupId, Interface, NegotiationId, SessionIndex};
-pub use mode::{Mode, Role};
+pub use mode::{Mode, Role, Transit};
 pub use now::{Instant, Now, UnixTime};

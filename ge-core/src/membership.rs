@@ -5,7 +5,7 @@
 //! when dropped.
 
 use crate::id::{DomainId, Epoch, GroupId, Serial};
-use crate::mode::{Mode, Prefix};
+use crate::mode::{Mode, Prefix, Transit};
 use crate::now::UnixTime;
 use crate::{GeId, Role};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -91,6 +91,8 @@ pub struct Membership {
     pub role: Role,
     /// Open or closed.
     pub mode: Mode,
+    /// What a closed agent asks of other agents' sessions that pass it.
+    pub transit: Transit,
     /// This agent's certificate (at most 320 bytes; `cert.rs` has the layout).
     pub certificate: Vec<u8>,
     /// Keys that sign certificates.
@@ -103,4 +105,6 @@ pub struct Membership {
     pub revocations: Vec<Revocation>,
     /// Destinations worth asking; outside them open mode passes and closed mode discards at once.
     pub search_scope: Vec<Prefix>,
+    /// Destinations that are never talked to in clear, whatever the mode.
+    pub must_protect: Vec<Prefix>,
 }

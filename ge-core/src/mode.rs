@@ -22,6 +22,30 @@ impl Mode {
     }
 }
 
+/// What a closed agent asks of a session that two other agents hold through it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Transit {
+    /// Nobody else's session passes.
+    Strict,
+    /// One of the two ends is a member of one of this agent's groups.
+    #[default]
+    Vouched,
+    /// Any session of two members of the domain passes.
+    Any,
+}
+
+impl Transit {
+    /// `strict`, `vouched` or `any`, as configuration, logs and JSON spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Vouched => "vouched",
+            Self::Any => "any",
+        }
+    }
+}
+
 /// What an agent may stand for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {

@@ -7,7 +7,7 @@ use ge_core::cert::{CertRole, Certificate, commit};
 use ge_core::crypto::{Rng, sha256, sign, x25519};
 use ge_core::id::Serial;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
-use ge_core::mode::{Mode, Prefix, Role};
+use ge_core::mode::{Mode, Prefix, Role, Transit};
 use ge_core::now::UnixTime;
 use ge_core::{DomainId, Epoch, GeId, GroupId};
 use rand_core::Rng as _;
@@ -211,12 +211,14 @@ impl Mgmt {
             agent: member.agent,
             role: Role::Host,
             mode: member.mode,
+            transit: Transit::default(),
             certificate: self.certificate(member, unix),
             issuers: vec![self.issuer],
             domain_keys: self.domain_keys.clone(),
             groups: member.groups.iter().filter_map(|id| self.groups.get(id)).cloned().collect(),
             revocations: self.revocations.clone(),
             search_scope: scope(),
+            must_protect: Vec::new(),
         })
     }
 

@@ -8,7 +8,7 @@ use ge_core::flow::{HostPair, Ports};
 use ge_core::id::{Epoch, GroupId, Serial, SessionIndex};
 use ge_core::keyring::Keyring;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Secret32};
-use ge_core::{DomainId, GeId, Mode, Role, UnixTime};
+use ge_core::{DomainId, GeId, Mode, Role, Transit, UnixTime};
 use rand_core::SeedableRng as _;
 
 /// The present of all tests. Epoch 5 of every key is in force, epoch 4 is about to end.
@@ -72,12 +72,14 @@ impl Domain {
             agent: GeId([number; 16]),
             role: Role::Host,
             mode: Mode::Open,
+            transit: Transit::default(),
             certificate: Vec::new(),
             issuers: vec![self.issuer()],
             domain_keys: self.epochs("tk"),
             groups: groups.iter().map(|group| self.group(*group)).collect(),
             revocations: Vec::new(),
             search_scope: Vec::new(),
+            must_protect: Vec::new(),
         };
         let mut member = Member { identity, membership };
         self.issue(&mut member, |_| ());
