@@ -1,6 +1,6 @@
 //! What the server hands an agent: its place in the domain, and the keys.
 
-use crate::{HexBytes, HexVec, IssuerStatement, Kind, Mode, Prefix, Secret};
+use crate::{HexBytes, HexVec, IssuerStatement, Kind, Mode, Prefix, Secret, Transit};
 use serde::{Deserialize, Serialize};
 
 /// Everything one member needs, as of one version. Times are Unix seconds.
@@ -22,6 +22,9 @@ pub struct Bundle {
     pub prefixes: Vec<Prefix>,
     /// Open or closed.
     pub mode: Mode,
+    /// What a closed router asks of protected flows between others.
+    #[serde(default)]
+    pub transit: Transit,
     /// Membership certificate, at most 320 bytes (PROTOCOL.md 2.1).
     pub certificate: HexVec,
     /// How long it holds.
@@ -38,6 +41,9 @@ pub struct Bundle {
     pub revocations: Vec<Revocation>,
     /// Destinations worth asking for an agent.
     pub search_scope: Vec<Prefix>,
+    /// Destinations that are never passed in clear, in open mode either.
+    #[serde(default)]
+    pub must_protect: Vec<Prefix>,
 }
 
 /// Life of the member's certificate.

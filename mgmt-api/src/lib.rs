@@ -33,6 +33,6 @@ pub use error::{ErrorBody, ErrorCode};
 pub use hex_bytes::{HexBytes, HexVec};
 pub use issuer::IssuerStatement;
 pub use prefix::{Prefix, PrefixError};
-pub use request::{EnrolRequest, Kind, Mode, RenewRequest};
+pub use request::{EnrolRequest, Kind, Mode, RenewRequest, Transit};
 pub use secret::Secret;
 pub use token::{Fingerprint, ServerAddress, ServerAddressError, Token, TokenError};

@@ -13,8 +13,12 @@ pub const LONG_POLL: Duration = Duration::from_secs(25);
 pub const GROUPS_PER_MEMBER: usize = 8;
 /// Prefixes per router: the certificate has three (PROTOCOL.md 2.1).
 pub const PREFIXES_PER_ROUTER: usize = 3;
-/// Subnets an agent may report when it enrols: what one machine's interfaces can plausibly have.
+/// Subnets an agent may offer when it enrols: what one machine's interfaces can plausibly have.
 pub const REPORTED_SUBNETS: usize = 64;
+/// Address ranges one token may allow its routers: as many as an organisation's sites share.
+pub const PREFIXES_PER_TOKEN: usize = 64;
+/// Address ranges in each list of the policy: every member gets all of them.
+pub const POLICY_PREFIXES: usize = 1024;
 /// Length of a member's or group's name: one DNS label (RFC 1035 2.3.4).
 pub const NAME_BYTES: usize = 63;
 /// Server addresses in one token: as many servers as one domain will run.

@@ -47,6 +47,13 @@ impl Prefix {
         Some(Self { address, length })
     }
 
+    /// True if every address of `other` is in this range. Ranges of different IP versions never are.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.length <= other.length
+            && Self::covering(other.address, self.length).is_some_and(|outer| outer == *self)
+    }
+
     /// First address of the range.
     #[must_use]
     pub const fn address(&self) -> IpAddr {

@@ -47,6 +47,34 @@ impl Mode {
     }
 }
 
+/// What a closed router asks of a protected flow that only passes it: neither end is a machine it
+/// stands for.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Transit {
+    /// Nothing passes.
+    Strict,
+    /// It passes if an end proves membership of one of the router's groups.
+    #[default]
+    Vouched,
+    /// It passes.
+    Any,
+}
+
+impl Transit {
+    /// `strict`, `vouched` or `any`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Vouched => "vouched",
+            Self::Any => "any",
+        }
+    }
+}
+
 macro_rules! words {
     ($name:ident, $what:literal, $($variant:ident),+) => {
         impl fmt::Display for $name {
@@ -69,6 +97,7 @@ macro_rules! words {
 }
 words!(Kind, "kind; write host or router", Host, Router);
 words!(Mode, "mode; write open or closed", Open, Closed);
+words!(Transit, "transit setting; write strict, vouched or any", Strict, Vouched, Any);
 
 /// Body of `POST /v1/enrol`. The identity key is not in it: it is the TLS client certificate's.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -85,7 +114,8 @@ pub struct EnrolRequest {
     pub kind: Kind,
     /// The machine has AES and carry-less multiplication in hardware (PROTOCOL.md 1.2).
     pub aes: bool,
-    /// Subnets of the agent's interfaces. A report, not a claim: nothing is certified from it.
+    /// Subnets a router offers to stand for. Those that the token allows are certified; an
+    /// administrator certifies the others, or does not.
     #[serde(default)]
     pub subnets: Vec<Prefix>,
 }

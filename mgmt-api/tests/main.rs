@@ -5,7 +5,7 @@
 use mgmt_api::{
     Bundle, EnrolRequest, ErrorBody, ErrorCode, Group, HexBytes, HexVec, IssuerStatement, KeyEpoch,
     Kind, Lease, Mode, Prefix, RenewRequest, Revocation, Secret, ServerAddress, Token, TokenError,
-    limits,
+    Transit, limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -58,6 +58,7 @@ fn bundle() -> Bundle {
         kind: Kind::Router,
         prefixes: vec![prefix("10.30.0.0/16")],
         mode: Mode::Closed,
+        transit: Transit::Strict,
         certificate: HexVec(vec![0xce, 0x47]),
         lease: Lease { issued: 1_700_000_000, renew_after: 1_700_028_800, expires: 1_700_086_400 },
         root_key: HexBytes([0x40; 32]),
@@ -82,6 +83,7 @@ fn bundle() -> Bundle {
             noise_key: HexBytes([8; 32]),
         }],
         search_scope: vec![prefix("10.0.0.0/8"), prefix("fc00::/7")],
+        must_protect: vec![prefix("10.30.9.0/24")],
     }
 }
 
@@ -103,6 +105,16 @@ fn unknown_fields_and_codes_of_a_newer_server_are_read() {
     assert_eq!(serde_json::from_str::<Bundle>(&longer).unwrap().version, 7);
     let error: ErrorBody = serde_json::from_str(r#"{"code":"newer","message":"m"}"#).unwrap();
     assert_eq!(error.code, ErrorCode::Unknown);
+}
+
+#[test]
+fn a_bundle_from_before_routers_is_read() {
+    let mut old = serde_json::to_value(bundle()).unwrap();
+    for later in ["transit", "must_protect"] {
+        assert!(old.as_object_mut().unwrap().remove(later).is_some(), "{later}");
+    }
+    let read: Bundle = serde_json::from_value(old).unwrap();
+    assert_eq!((read.transit, read.must_protect), (Transit::Vouched, Vec::new()));
 }
 
 #[test]
@@ -194,6 +206,23 @@ fn prefixes() {
     }
     for text in ["10.0.0.1/8", "10.0.0.0/33", "fc00::/129", "10.0.0.0", "x/8", "10.0.0.0/-1"] {
         assert!(text.parse::<Prefix>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn ranges_in_ranges() {
+    let cases = [
+        ("10.0.0.0/8", "10.1.0.0/16", true),
+        ("10.1.0.0/16", "10.1.0.0/16", true),
+        ("10.1.0.0/16", "10.0.0.0/8", false),
+        ("10.1.0.0/16", "10.2.0.0/16", false),
+        ("0.0.0.0/0", "10.1.0.0/16", true),
+        ("0.0.0.0/0", "fd00::/8", false),
+        ("::/0", "10.0.0.0/8", false),
+        ("fc00::/7", "fd12::/16", true),
+    ];
+    for (outer, inner, covered) in cases {
+        assert_eq!(prefix(outer).covers(&prefix(inner)), covered, "{outer} {inner}");
     }
 }
 

@@ -11,12 +11,14 @@ mod group;
 mod issuer;
 mod maintenance;
 mod member;
+mod policy;
 mod token;
 mod view;
 
 pub use domain::NewDomain;
 pub use group::GroupSummary;
 pub use member::MemberChange;
+pub use policy::title as policy_title;
 pub use token::{NewToken, TokenState};
 pub use view::Answer;
 

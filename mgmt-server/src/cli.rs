@@ -2,10 +2,11 @@
 
 use crate::app::Error;
 use crate::command::{audit, domain, group, key, member, policy, token};
+use crate::store::PolicyList;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use core::net::SocketAddr;
 use core::time::Duration;
-use mgmt_api::{Kind, Mode, Prefix, ServerAddress};
+use mgmt_api::{Kind, Mode, Prefix, ServerAddress, Transit};
 use std::path::PathBuf;
 
 /// Groups, keys and modes of one domain.
@@ -144,6 +145,10 @@ pub(crate) struct TokenCreate {
     /// Mode the new members begin with
     #[arg(long, value_enum, default_value = "open")]
     pub(crate) mode: ModeArg,
+    /// Address range the new routers may stand for without being asked about; may be given several
+    /// times
+    #[arg(long = "prefix", value_name = "PREFIX")]
+    pub(crate) prefixes: Vec<Prefix>,
     /// How many machines may enrol with it
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) uses: u32,
@@ -177,7 +182,7 @@ enum Member {
 
 /// `member set`
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["mode", "prefixes"])]
+#[group(id = "change", required = true, multiple = true, args = ["mode", "transit", "prefixes"])]
 pub(crate) struct MemberSet {
     /// Name, or id, or its beginning
     pub(crate) id: String,
@@ -186,6 +191,9 @@ pub(crate) struct MemberSet {
     /// What it does with traffic of machines that share no group with it
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
+    /// What a closed router lets pass of what others protect
+    #[arg(long, value_enum)]
+    pub(crate) transit: Option<TransitArg>,
     /// Address range a router stands for, instead of those it has; may be given several times
     #[arg(long = "prefix", value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefix>,
@@ -217,11 +225,15 @@ enum Key {
 enum Policy {
     /// Destinations worth asking for an agent; all others are taken for outsiders at once
     #[command(subcommand)]
-    Scope(Scope),
+    Scope(Ranges),
+    /// Destinations never passed in clear, in open mode either
+    #[command(subcommand)]
+    MustProtect(Ranges),
 }
 
+/// What can be done with a list of ranges.
 #[derive(Debug, Subcommand)]
-enum Scope {
+enum Ranges {
     /// Add a range
     Add {
         /// Address range
@@ -295,6 +307,37 @@ impl From<ModeArg> for Mode {
     }
 }
 
+/// Spelling of [`Transit`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TransitArg {
+    /// Nothing
+    Strict,
+    /// What has a member of one of its groups at an end
+    Vouched,
+    /// Everything
+    Any,
+}
+
+impl From<TransitArg> for Transit {
+    fn from(transit: TransitArg) -> Self {
+        match transit {
+            TransitArg::Strict => Self::Strict,
+            TransitArg::Vouched => Self::Vouched,
+            TransitArg::Any => Self::Any,
+        }
+    }
+}
+
+impl Ranges {
+    fn execute(self, list: PolicyList) -> Result<(), Error> {
+        match self {
+            Self::Add { prefix, data } => policy::change(&data, list, prefix, true),
+            Self::Remove { prefix, data } => policy::change(&data, list, prefix, false),
+            Self::List { data, format } => policy::show(&data, list, format),
+        }
+    }
+}
+
 impl Cli {
     /// Does what was asked.
     ///
@@ -317,15 +360,8 @@ impl Cli {
             Command::Member(Member::Remove { id, data }) => member::remove(&data, &id),
             Command::Key(Key::Rotate { group, data, hard }) => key::rotate(&data, &group, hard),
             Command::Key(Key::Issue { data, root_key }) => key::issue(&data, root_key.as_deref()),
-            Command::Policy(Policy::Scope(Scope::Add { prefix, data })) => {
-                policy::change_scope(&data, prefix, true)
-            }
-            Command::Policy(Policy::Scope(Scope::Remove { prefix, data })) => {
-                policy::change_scope(&data, prefix, false)
-            }
-            Command::Policy(Policy::Scope(Scope::List { data, format })) => {
-                policy::list_scope(&data, format)
-            }
+            Command::Policy(Policy::Scope(ranges)) => ranges.execute(PolicyList::SearchScope),
+            Command::Policy(Policy::MustProtect(ranges)) => ranges.execute(PolicyList::MustProtect),
             Command::Audit(Audit::List { data, format, limit }) => {
                 audit::list(&data, format, limit)
             }

@@ -11,7 +11,7 @@ mod sqlite_rows;
 pub use sqlite::SqliteStore;
 
 use crate::keyring::Keyring;
-use mgmt_api::{HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress};
+use mgmt_api::{HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit};
 
 /// Number of a token.
 pub type TokenId = HexBytes<8>;
@@ -68,6 +68,26 @@ pub enum KeyScope {
     Group(u32),
 }
 
+/// Address ranges that all members go by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PolicyList {
+    /// Destinations worth asking for an agent.
+    SearchScope,
+    /// Destinations never passed in clear.
+    MustProtect,
+}
+
+impl PolicyList {
+    /// `scope` or `must-protect`, as the command line and the audit log spell it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SearchScope => "scope",
+            Self::MustProtect => "must-protect",
+        }
+    }
+}
+
 /// What was fixed when the domain was made.
 #[derive(Clone, Debug)]
 pub struct Domain {
@@ -116,6 +136,8 @@ pub struct Token {
     pub kind: Kind,
     /// Mode its members begin with.
     pub mode: Mode,
+    /// Ranges its routers may stand for without being asked about.
+    pub prefixes: Vec<Prefix>,
     /// Groups its members join.
     pub groups: Vec<u32>,
     /// Enrolments it was made for.
@@ -160,9 +182,11 @@ pub struct Member {
     pub noise_key: HexBytes<32>,
     /// AES in hardware.
     pub aes: bool,
-    /// Prefixes an administrator certified (routers).
+    /// What it lets pass while closed.
+    pub transit: Transit,
+    /// Prefixes an administrator certified, or allowed with the token (routers).
     pub prefixes: Vec<Prefix>,
-    /// Subnets the agent reported.
+    /// Subnets the agent offered to stand for.
     pub subnets: Vec<Prefix>,
     /// Groups, by number.
     pub groups: Vec<u32>,
@@ -214,10 +238,10 @@ pub trait Transaction {
     /// Gives the views of `members` the next version.
     fn bump(&mut self, members: &[MemberId]) -> Result<(), StoreError>;
 
-    /// Destinations worth asking for an agent.
-    fn search_scope(&mut self) -> Result<Vec<Prefix>, StoreError>;
+    /// Ranges of a list, oldest first.
+    fn policy(&mut self, list: PolicyList) -> Result<Vec<Prefix>, StoreError>;
     /// Changes them.
-    fn put_search_scope(&mut self, scope: &[Prefix]) -> Result<(), StoreError>;
+    fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError>;
 
     /// All issuing keys, oldest first.
     fn issuers(&mut self) -> Result<Vec<Issuer>, StoreError>;

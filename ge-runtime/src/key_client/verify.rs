@@ -6,7 +6,7 @@ use ge_core::crypto::{sign, x25519};
 use ge_core::id::Serial;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
 use ge_core::mode::Prefix;
-use ge_core::{DomainId, Epoch, GeId, GroupId, Mode, Role, UnixTime};
+use ge_core::{DomainId, Epoch, GeId, GroupId, Mode, Role, Transit, UnixTime};
 use mgmt_api::{Bundle, IssuerStatement, Kind};
 use sha2::{Digest, Sha256};
 
@@ -83,12 +83,18 @@ pub(super) fn membership(
             mgmt_api::Mode::Open => Mode::Open,
             mgmt_api::Mode::Closed => Mode::Closed,
         },
+        transit: match bundle.transit {
+            mgmt_api::Transit::Strict => Transit::Strict,
+            mgmt_api::Transit::Vouched => Transit::Vouched,
+            mgmt_api::Transit::Any => Transit::Any,
+        },
         certificate: bundle.certificate.0.clone(),
         issuers,
         domain_keys: epochs(&bundle.domain_keys),
         groups: bundle.groups.iter().map(group).collect(),
         revocations: bundle.revocations.iter().map(revocation).collect(),
         search_scope: prefixes(&bundle.search_scope),
+        must_protect: prefixes(&bundle.must_protect),
     })
 }
 
@@ -182,6 +188,7 @@ mod tests {
             groups: vec!["sales".into()],
             kind: Kind::Host,
             mode: mgmt_api::Mode::Open,
+            prefixes: Vec::new(),
             uses: 1,
             expires: NOW + 1,
         };

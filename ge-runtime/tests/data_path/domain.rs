@@ -4,7 +4,7 @@ use ge_core::cert::{CertRole, Certificate, commit};
 use ge_core::crypto::{sha256, sign, x25519};
 use ge_core::id::Serial;
 use ge_core::membership::{Group, Identity, Issuer, KeyEpoch, Membership, Secret32};
-use ge_core::{DomainId, Epoch, GeId, GroupId, Mode, Role, UnixTime};
+use ge_core::{DomainId, Epoch, GeId, GroupId, Mode, Role, Transit, UnixTime};
 
 pub(super) struct Domain {
     issuer_seed: [u8; 32],
@@ -64,6 +64,7 @@ impl Domain {
             agent: GeId([number; 16]),
             role: Role::Host,
             mode,
+            transit: Transit::default(),
             certificate,
             issuers: vec![self.issuer],
             domain_keys: vec![epoch(3)],
@@ -76,6 +77,7 @@ impl Domain {
             }],
             revocations: Vec::new(),
             search_scope: Vec::new(),
+            must_protect: Vec::new(),
         };
         (identity, membership)
     }

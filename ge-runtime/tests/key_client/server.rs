@@ -74,6 +74,7 @@ impl Server {
             groups: vec!["sales".into()],
             kind: Kind::Host,
             mode: Mode::Open,
+            prefixes: Vec::new(),
             uses: 1,
             expires: self.act().now + 3600,
         };

@@ -2,10 +2,10 @@
 
 use super::{Act, App, Error, issuer};
 use crate::keyring::Keyring;
-use crate::store::{Domain, KeyScope, MemberId, Transaction};
+use crate::store::{Domain, KeyScope, MemberId, PolicyList, Transaction};
 use core::net::SocketAddr;
 use ed25519_dalek::SigningKey;
-use mgmt_api::{HexBytes, Prefix, ServerAddress};
+use mgmt_api::{HexBytes, ServerAddress};
 use sha2::{Digest, Sha256};
 
 /// Destinations worth asking for an agent, at first: the address ranges that organisations number
@@ -43,7 +43,7 @@ impl App {
         let scope = SEARCH_SCOPE.map(|text| text.parse().expect("invariant: tested constants"));
         self.write(|tx| {
             tx.put_domain(&domain)?;
-            tx.put_search_scope(&scope)?;
+            tx.put_policy(PolicyList::SearchScope, &scope)?;
             tx.put_keyring(KeyScope::Domain, &Keyring::start(act.now)?)?;
             tx.insert_issuer(&issuer::make(domain.id, new.root, act.now)?)?;
             act.note(tx, "domain.create", &domain.id.to_string(), "", "")?;
@@ -79,46 +79,6 @@ impl App {
     pub fn version(&self) -> Result<u64, Error> {
         self.read(|tx| Ok(tx.version()?))
     }
-
-    /// Destinations worth asking for an agent.
-    ///
-    /// # Errors
-    /// The store cannot be read.
-    pub fn search_scope(&self) -> Result<Vec<Prefix>, Error> {
-        self.read(|tx| Ok(tx.search_scope()?))
-    }
-
-    /// Adds a range to the search scope, or takes it out.
-    ///
-    /// # Errors
-    /// It is in already, or is not.
-    pub fn change_search_scope(
-        &self,
-        act: Act<'_>,
-        prefix: Prefix,
-        present: bool,
-    ) -> Result<(), Error> {
-        self.write(|tx| {
-            let mut scope = tx.search_scope()?;
-            let before = list(&scope);
-            match (scope.iter().position(|known| *known == prefix), present) {
-                (None, true) => scope.push(prefix),
-                (Some(place), false) => drop(scope.remove(place)),
-                (Some(_), true) => {
-                    return Err(Error::unfit(format!("{prefix} is in the search scope already")));
-                }
-                (None, false) => {
-                    return Err(Error::unfit(format!(
-                        "{prefix} is not in the search scope; `policy scope list` shows what is"
-                    )));
-                }
-            }
-            tx.put_search_scope(&scope)?;
-            bump_all(tx)?;
-            act.note(tx, "policy.scope", &prefix.to_string(), before, list(&scope))?;
-            Ok(())
-        })
-    }
 }
 
 /// Gives every present member's view the next version.
@@ -147,8 +107,4 @@ fn domain_id(root_key: &HexBytes<32>) -> HexBytes<8> {
     let mut id = [0; 8];
     id.copy_from_slice(&hash[..8]);
     HexBytes(id)
-}
-
-fn list(scope: &[Prefix]) -> String {
-    scope.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }

@@ -5,7 +5,7 @@ use super::view::{self, identified};
 use super::{Act, App, Error, TokenState, certificate};
 use crate::random;
 use crate::store::{Certificate, Member, Token, Transaction};
-use mgmt_api::{Bundle, EnrolRequest, ErrorCode, HexBytes, Prefix, RenewRequest, limits};
+use mgmt_api::{Bundle, EnrolRequest, ErrorCode, HexBytes, Prefix, RenewRequest, Transit, limits};
 use subtle::ConstantTimeEq;
 
 impl App {
@@ -68,7 +68,7 @@ fn check_request(request: &EnrolRequest) -> Result<(), Error> {
         return Err(Error::refused(ErrorCode::BadRequest, "the machine's name is not a host name"));
     }
     if request.subnets.len() > limits::REPORTED_SUBNETS {
-        return Err(Error::refused(ErrorCode::BadRequest, "too many subnets are reported"));
+        return Err(Error::refused(ErrorCode::BadRequest, "too many subnets are offered"));
     }
     Ok(())
 }
@@ -142,8 +142,8 @@ fn admit(
         identity_key: identity,
         noise_key: request.noise_key,
         aes: request.aes,
-        // An address range is a claim on other machines' traffic: only an administrator makes it.
-        prefixes: Vec::<Prefix>::new(),
+        transit: Transit::default(),
+        prefixes: certified(token, &request.subnets),
         subnets: request.subnets.clone(),
         groups: token.groups.clone(),
         token: token.id,
@@ -163,6 +163,20 @@ fn admit(
     tx.bump(&[member.id])?;
     member.version = tx.version()?;
     Ok(member)
+}
+
+/// What is certified of the offered subnets: an address range is a claim on other machines' traffic,
+/// so only what an administrator allowed with the token; for the rest there is `member set`.
+fn certified(token: &Token, offered: &[Prefix]) -> Vec<Prefix> {
+    let mut certified = Vec::<Prefix>::new();
+    for subnet in offered.iter().filter(|subnet| subnet.length() > 0) {
+        let allowed = token.prefixes.iter().any(|allowed| allowed.covers(subnet));
+        let known = certified.iter().any(|wider| wider.covers(subnet));
+        if allowed && !known && certified.len() < limits::PREFIXES_PER_ROUTER {
+            certified.push(*subnet);
+        }
+    }
+    certified
 }
 
 /// The wished name, or the first free of `name-2`, `name-3`, …

@@ -5,13 +5,15 @@ use super::group::rotate;
 use super::{Act, App, Error, certificate};
 use crate::keyring::Change;
 use crate::store::{KeyScope, Member, MemberId, Transaction};
-use mgmt_api::{Kind, Mode, Prefix, limits};
+use mgmt_api::{Kind, Mode, Prefix, Transit, limits};
 
 /// What `member set` changes; `None` leaves it.
 #[derive(Clone, Debug, Default)]
 pub struct MemberChange {
     /// Open or closed.
     pub mode: Option<Mode>,
+    /// What a router lets pass while closed.
+    pub transit: Option<Transit>,
     /// Prefixes a router stands for.
     pub prefixes: Option<Vec<Prefix>>,
 }
@@ -36,7 +38,7 @@ impl App {
     /// Changes a member and pushes it. `id` is its name or the beginning of its id.
     ///
     /// # Errors
-    /// No such member, or several; prefixes for a host, or too many.
+    /// No such member, or several; transit or prefixes for a host, or too many prefixes.
     pub fn change_member(
         &self,
         act: Act<'_>,
@@ -48,6 +50,10 @@ impl App {
             let before = describe(&member);
             if let Some(mode) = change.mode {
                 member.mode = mode;
+            }
+            if let Some(transit) = change.transit {
+                check_transit(&member)?;
+                member.transit = transit;
             }
             if let Some(prefixes) = &change.prefixes {
                 check_prefixes(&member, prefixes)?;
@@ -113,6 +119,16 @@ fn named(tx: &mut dyn Transaction, id: &str) -> Result<Member, Error> {
     }
 }
 
+fn check_transit(member: &Member) -> Result<(), Error> {
+    match member.kind {
+        Kind::Router => Ok(()),
+        Kind::Host => Err(Error::unfit(format!(
+            "{} is a host; only routers have traffic of others to let pass",
+            member.name
+        ))),
+    }
+}
+
 fn check_prefixes(member: &Member, prefixes: &[Prefix]) -> Result<(), Error> {
     if member.kind == Kind::Host && !prefixes.is_empty() {
         return Err(Error::unfit(format!(
@@ -131,6 +147,9 @@ fn check_prefixes(member: &Member, prefixes: &[Prefix]) -> Result<(), Error> {
 
 fn describe(member: &Member) -> String {
     let mut text = format!("name {} mode {}", member.name, member.mode);
+    if member.kind == Kind::Router {
+        text.push_str(&format!(" transit {}", member.transit));
+    }
     for prefix in &member.prefixes {
         text.push_str(&format!(" prefix {prefix}"));
     }

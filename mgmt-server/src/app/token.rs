@@ -4,7 +4,9 @@ use super::group::named;
 use super::{Act, App, Error};
 use crate::random;
 use crate::store::{Token, TokenId};
-use mgmt_api::{Fingerprint, HexBytes, Kind, Mode, Secret, ServerAddress, Token as Paste, limits};
+use mgmt_api::{
+    Fingerprint, HexBytes, Kind, Mode, Prefix, Secret, ServerAddress, Token as Paste, limits,
+};
 use sha2::{Digest, Sha256};
 
 /// What a token is made from.
@@ -16,6 +18,8 @@ pub struct NewToken {
     pub kind: Kind,
     /// Mode its members begin with.
     pub mode: Mode,
+    /// Ranges its routers may stand for: what they offer inside these is certified at once.
+    pub prefixes: Vec<Prefix>,
     /// Enrolments it is good for.
     pub uses: u32,
     /// Unix seconds.
@@ -69,7 +73,8 @@ impl App {
     /// Makes a token. Its secret is in the returned value alone.
     ///
     /// # Errors
-    /// A group is missing; too many groups; no uses; or it is not known where the server listens.
+    /// A group is missing; too many groups; no uses; prefixes for hosts; or it is not known where
+    /// the server listens.
     pub fn create_token(
         &self,
         act: Act<'_>,
@@ -85,6 +90,7 @@ impl App {
         if new.uses == 0 {
             return Err(Error::unfit("a token needs at least one use; give --uses 1 or more"));
         }
+        check_prefixes(new)?;
         self.write(|tx| {
             let servers = reachable_at(&tx.domain()?)?;
             let mut groups = Vec::with_capacity(new.groups.len());
@@ -100,6 +106,7 @@ impl App {
                 secret_hash: secret_hash(&secret),
                 kind: new.kind,
                 mode: new.mode,
+                prefixes: new.prefixes.clone(),
                 groups,
                 uses: new.uses,
                 uses_left: new.uses,
@@ -107,14 +114,7 @@ impl App {
                 expires: new.expires,
                 revoked: false,
             })?;
-            let after = format!(
-                "groups {} kind {} mode {} uses {}",
-                new.groups.join(","),
-                new.kind,
-                new.mode,
-                new.uses
-            );
-            act.note(tx, "token.create", &id.to_string(), "", after)?;
+            act.note(tx, "token.create", &id.to_string(), "", describe(new))?;
             Ok(Paste { fingerprint, id, secret, servers })
         })
     }
@@ -146,6 +146,35 @@ impl App {
             Ok(token.id)
         })
     }
+}
+
+fn check_prefixes(new: &NewToken) -> Result<(), Error> {
+    if new.kind == Kind::Host && !new.prefixes.is_empty() {
+        return Err(Error::unfit(
+            "only routers stand for address ranges; give --kind router with --prefix",
+        ));
+    }
+    if new.prefixes.len() > limits::PREFIXES_PER_TOKEN {
+        return Err(Error::unfit(format!(
+            "a token allows at most {} address ranges; join some into larger ones",
+            limits::PREFIXES_PER_TOKEN
+        )));
+    }
+    Ok(())
+}
+
+fn describe(new: &NewToken) -> String {
+    let mut text = format!(
+        "groups {} kind {} mode {} uses {}",
+        new.groups.join(","),
+        new.kind,
+        new.mode,
+        new.uses
+    );
+    for prefix in &new.prefixes {
+        text.push_str(&format!(" prefix {prefix}"));
+    }
+    text
 }
 
 /// The secret has 256 random bits: a plain hash cannot be searched.

@@ -2,7 +2,7 @@
 
 use super::{App, Error, certificate};
 use crate::keyring::Keyring;
-use crate::store::{KeyScope, Member, MemberId, Transaction};
+use crate::store::{KeyScope, Member, MemberId, PolicyList, Transaction};
 use mgmt_api::{Bundle, ErrorCode, Group, HexBytes, HexVec, KeyEpoch, Revocation};
 
 /// Answer to "anything newer than my version?".
@@ -83,6 +83,7 @@ pub(super) fn bundle(tx: &mut dyn Transaction, member: &Member, now: u64) -> Res
         kind: member.kind,
         prefixes: member.prefixes.clone(),
         mode: member.mode,
+        transit: member.transit,
         certificate: HexVec(member.certificate.bytes.clone()),
         lease: certificate::lease(&member.certificate),
         root_key: domain.root_key,
@@ -90,7 +91,8 @@ pub(super) fn bundle(tx: &mut dyn Transaction, member: &Member, now: u64) -> Res
         domain_keys: keys(&tx.keyring(KeyScope::Domain)?, now),
         groups,
         revocations: revocations(tx, now)?,
-        search_scope: tx.search_scope()?,
+        search_scope: tx.policy(PolicyList::SearchScope)?,
+        must_protect: tx.policy(PolicyList::MustProtect)?,
     })
 }
 

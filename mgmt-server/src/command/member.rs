@@ -5,6 +5,7 @@ use super::{act, open};
 use crate::app::{Error, MemberChange};
 use crate::cli::{Data, Format, MemberSet};
 use crate::store::Member;
+use mgmt_api::{Kind, Prefix};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -20,7 +21,9 @@ struct MemberJson {
     kind: &'static str,
     mode: &'static str,
     groups: Vec<String>,
+    transit: &'static str,
     prefixes: Vec<String>,
+    offered: Vec<String>,
     subnets: Vec<String>,
     identity_key: String,
     aes: bool,
@@ -36,13 +39,15 @@ pub(crate) fn list(data: &Data, format: Format) -> Result<(), Error> {
 }
 
 fn json(members: Vec<(Member, Vec<String>)>) -> MemberList {
-    let texts = |prefixes: &[mgmt_api::Prefix]| prefixes.iter().map(ToString::to_string).collect();
+    let texts = |prefixes: &[Prefix]| prefixes.iter().map(ToString::to_string).collect();
     let members = members.into_iter().map(|(member, groups)| MemberJson {
         id: member.id.to_string(),
         kind: member.kind.as_str(),
         mode: member.mode.as_str(),
         groups,
+        transit: member.transit.as_str(),
         prefixes: texts(&member.prefixes),
+        offered: texts(&offered(&member)),
         subnets: texts(&member.subnets),
         identity_key: member.identity_key.to_string(),
         aes: member.aes,
@@ -53,6 +58,15 @@ fn json(members: Vec<(Member, Vec<String>)>) -> MemberList {
         name: member.name,
     });
     MemberList { schema: "mgmt.member-list/1", members: members.collect() }
+}
+
+/// Subnets a router wants to stand for and may not yet.
+fn offered(member: &Member) -> Vec<Prefix> {
+    let certified =
+        |subnet: &Prefix| member.prefixes.iter().any(|certified| certified.covers(subnet));
+    let mut offered = member.subnets.clone();
+    offered.retain(|subnet| member.kind == Kind::Router && !certified(subnet));
+    offered
 }
 
 fn as_table(list: &MemberList) -> String {
@@ -67,20 +81,39 @@ fn as_table(list: &MemberList) -> String {
                 member.mode.into(),
                 or_dash(&member.groups),
                 or_dash(&member.prefixes),
+                or_dash(&member.offered),
+                if member.kind == "router" { member.transit.into() } else { "-".into() },
                 member.last_seen.clone(),
             ]
         })
         .collect();
-    table(["NAME", "ID", "KIND", "MODE", "GROUPS", "PREFIXES", "LAST SEEN"], &rows)
+    table(
+        ["NAME", "ID", "KIND", "MODE", "GROUPS", "PREFIXES", "OFFERED", "TRANSIT", "LAST SEEN"],
+        &rows,
+    )
 }
 
 pub(crate) fn set(args: &MemberSet) -> Result<(), Error> {
     let change = MemberChange {
         mode: args.mode.map(Into::into),
+        transit: args.transit.map(Into::into),
         prefixes: (!args.prefixes.is_empty()).then(|| args.prefixes.clone()),
     };
     let member = act(|act| open(&args.data)?.change_member(act, &args.id, &change))?;
-    print(&format!("{} {} is {}", member.name, member.id, member.mode))
+    print(&sentence(&member))
+}
+
+fn sentence(member: &Member) -> String {
+    let mut text = format!("{} {} is {}", member.name, member.id, member.mode);
+    if member.kind == Kind::Router {
+        let prefixes: Vec<String> = member.prefixes.iter().map(ToString::to_string).collect();
+        text.push_str(&format!(
+            ", stands for {}, transit {}",
+            if prefixes.is_empty() { "itself alone".to_owned() } else { prefixes.join(", ") },
+            member.transit
+        ));
+    }
+    text
 }
 
 pub(crate) fn remove(data: &Data, id: &str) -> Result<(), Error> {
@@ -93,7 +126,7 @@ mod tests {
     use super::super::output::assert_golden;
     use super::*;
     use crate::store::Certificate;
-    use mgmt_api::{HexBytes, Kind, Mode};
+    use mgmt_api::{HexBytes, Mode, Transit};
 
     #[test]
     fn json_is_as_the_golden_file_says() {
@@ -105,8 +138,9 @@ mod tests {
             identity_key: HexBytes([0x1d; 32]),
             noise_key: HexBytes([0x2e; 32]),
             aes: true,
+            transit: Transit::Any,
             prefixes: vec!["10.30.0.0/16".parse().unwrap()],
-            subnets: vec!["10.30.1.0/24".parse().unwrap()],
+            subnets: ["10.30.1.0/24", "10.31.0.0/16"].map(|text| text.parse().unwrap()).to_vec(),
             groups: vec![3],
             token: HexBytes([0; 8]),
             version: 9,

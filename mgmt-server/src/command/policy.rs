@@ -1,35 +1,45 @@
-//! `policy scope add|list|remove`.
+//! `policy scope|must-protect add|list|remove`.
 
 use super::output::{print, print_json};
 use super::{act, open};
-use crate::app::Error;
+use crate::app::{Error, policy_title};
 use crate::cli::{Data, Format};
+use crate::store::PolicyList;
 use mgmt_api::Prefix;
 use serde::Serialize;
 
 #[derive(Serialize)]
-struct ScopeList {
+struct RangeList {
     schema: &'static str,
     prefixes: Vec<Prefix>,
 }
 
-pub(crate) fn change_scope(data: &Data, prefix: Prefix, present: bool) -> Result<(), Error> {
-    act(|act| open(data)?.change_search_scope(act, prefix, present))?;
+pub(crate) fn change(
+    data: &Data,
+    list: PolicyList,
+    prefix: Prefix,
+    present: bool,
+) -> Result<(), Error> {
+    act(|act| open(data)?.change_policy(act, list, prefix, present))?;
     let verb = if present { "is now in" } else { "is no longer in" };
-    print(&format!("{prefix} {verb} the search scope"))
+    print(&format!("{prefix} {verb} {}", policy_title(list)))
 }
 
-pub(crate) fn list_scope(data: &Data, format: Format) -> Result<(), Error> {
-    let list = json(open(data)?.search_scope()?);
+pub(crate) fn show(data: &Data, list: PolicyList, format: Format) -> Result<(), Error> {
+    let ranges = json(list, open(data)?.policy(list)?);
     if format.json {
-        return print_json(&list);
+        return print_json(&ranges);
     }
-    let lines: Vec<String> = list.prefixes.iter().map(ToString::to_string).collect();
+    let lines: Vec<String> = ranges.prefixes.iter().map(ToString::to_string).collect();
     print(&lines.join("\n"))
 }
 
-const fn json(prefixes: Vec<Prefix>) -> ScopeList {
-    ScopeList { schema: "mgmt.scope-list/1", prefixes }
+const fn json(list: PolicyList, prefixes: Vec<Prefix>) -> RangeList {
+    let schema = match list {
+        PolicyList::SearchScope => "mgmt.scope-list/1",
+        PolicyList::MustProtect => "mgmt.must-protect-list/1",
+    };
+    RangeList { schema, prefixes }
 }
 
 #[cfg(test)]
@@ -38,8 +48,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_as_the_golden_file_says() {
-        let list = json(vec!["10.0.0.0/8".parse().unwrap(), "fc00::/7".parse().unwrap()]);
-        assert_golden("scope-list", &list);
+    fn json_is_as_the_golden_files_say() {
+        let scope = ["10.0.0.0/8", "fc00::/7"].map(|text| text.parse().unwrap());
+        assert_golden("scope-list", &json(PolicyList::SearchScope, scope.to_vec()));
+        let protect = vec!["10.30.9.0/24".parse().unwrap()];
+        assert_golden("must-protect-list", &json(PolicyList::MustProtect, protect));
     }
 }

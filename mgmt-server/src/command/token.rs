@@ -24,6 +24,7 @@ struct TokenJson {
     kind: &'static str,
     mode: &'static str,
     groups: Vec<String>,
+    prefixes: Vec<String>,
     uses: u32,
     uses_left: u32,
     created: String,
@@ -40,6 +41,7 @@ pub(crate) fn create(args: &TokenCreate) -> Result<(), Error> {
             groups: args.groups.clone(),
             kind: args.kind.into(),
             mode: args.mode.into(),
+            prefixes: args.prefixes.clone(),
             uses: args.uses,
             expires: act.now.saturating_add(args.expires.as_secs()),
         };
@@ -55,6 +57,8 @@ fn to_paste(token: &Paste, new: &NewToken) -> String {
         Kind::Host => "ges",
         Kind::Router => "gen",
     };
+    // Only who pastes it knows which interface leads outside.
+    let more = if new.kind == Kind::Router { " --outside DEV" } else { "" };
     let server = token.servers.first().map(ToString::to_string).unwrap_or_default();
     let machines =
         if new.uses == 1 { "one machine".into() } else { format!("{} machines", new.uses) };
@@ -63,7 +67,7 @@ fn to_paste(token: &Paste, new: &NewToken) -> String {
          install -m 600 /dev/stdin {program}.token <<'END'\n\
          {}\n\
          END\n\
-         {program} run --server https://{server} --token-file {program}.token",
+         {program} run --server https://{server} --token-file {program}.token{more}",
         new.groups.join(","),
         rfc3339(new.expires),
         *token.encode(),
@@ -89,6 +93,7 @@ fn json(tokens: &[Token], now: u64, groups: impl Fn(&Token) -> Vec<String>) -> T
         kind: token.kind.as_str(),
         mode: token.mode.as_str(),
         groups: groups(token),
+        prefixes: token.prefixes.iter().map(ToString::to_string).collect(),
         uses: token.uses,
         uses_left: token.uses_left,
         created: rfc3339(token.created),
@@ -108,12 +113,13 @@ fn as_table(list: &TokenList) -> String {
                 token.kind.into(),
                 token.mode.into(),
                 or_dash(&token.groups),
+                or_dash(&token.prefixes),
                 format!("{}/{}", token.uses_left, token.uses),
                 token.expires.clone(),
             ]
         })
         .collect();
-    table(["ID", "STATE", "KIND", "MODE", "GROUPS", "LEFT", "EXPIRES"], &rows)
+    table(["ID", "STATE", "KIND", "MODE", "GROUPS", "PREFIXES", "LEFT", "EXPIRES"], &rows)
 }
 
 pub(crate) fn revoke(data: &Data, id: &str) -> Result<(), Error> {
@@ -132,8 +138,9 @@ mod tests {
         let token = Token {
             id: HexBytes([0xab; 8]),
             secret_hash: HexBytes([0; 32]),
-            kind: Kind::Host,
+            kind: Kind::Router,
             mode: Mode::Closed,
+            prefixes: vec!["10.30.0.0/16".parse().unwrap()],
             groups: vec![3],
             uses: 5,
             uses_left: 2,
@@ -157,6 +164,7 @@ mod tests {
             groups: vec!["sales".into()],
             kind: Kind::Host,
             mode: Mode::Open,
+            prefixes: Vec::new(),
             uses: 1,
             expires: 1_700_000_000,
         };

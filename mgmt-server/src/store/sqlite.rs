@@ -11,8 +11,12 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Format of the file; a newer server migrates older ones.
-const SCHEMA_VERSION: u32 = 1;
+/// What makes each format of the file from the one before it; the first from nothing. A new file
+/// takes all of them, so an old one ends the same.
+const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+/// Format this server works with.
+#[expect(clippy::cast_possible_truncation, reason = "2")]
+const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 /// How long a command waits for another one's transaction. Transactions take milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -35,26 +39,18 @@ impl SqliteStore {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
         let mut connection = Connection::open_with_flags(path, flags)?;
         configure(&connection)?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(include_str!("schema.sql"))?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-        transaction.commit()?;
+        migrate(&mut connection, path)?;
         Ok(Self { connection: Mutex::new(connection), watch: Mutex::new(open(path)?) })
     }
 
-    /// Opens an existing file.
+    /// Opens an existing file, and brings it to the present format.
     ///
     /// # Errors
     /// There is none, it is damaged, or a newer server made it.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = open(path)?;
-        let version: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-        if version != SCHEMA_VERSION {
-            return Err(StoreError(format!(
-                "{} has format {version}, this server understands {SCHEMA_VERSION}; \
-                 use the server version that made it",
-                path.display()
-            )));
+        let mut connection = open(path)?;
+        if format_version(&connection, path)? < SCHEMA_VERSION {
+            migrate(&mut connection, path)?;
         }
         Ok(Self { connection: Mutex::new(connection), watch: Mutex::new(open(path)?) })
     }
@@ -94,6 +90,31 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     configure(&connection)?;
     Ok(connection)
+}
+
+/// Format of the file; 0 if it is new.
+fn format_version(connection: &Connection, path: &Path) -> Result<u32, StoreError> {
+    let version = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if version > SCHEMA_VERSION {
+        return Err(StoreError(format!(
+            "{} has format {version}, this server understands {SCHEMA_VERSION}; \
+             use the server version that made it",
+            path.display()
+        )));
+    }
+    Ok(version)
+}
+
+/// Brings the file to the present format, or leaves it as it is.
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Looked at again under the write lock: another command may have been faster.
+    let done = format_version(&transaction, path)?;
+    for migration in MIGRATIONS.iter().skip(done as usize) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    Ok(transaction.commit()?)
 }
 
 fn configure(connection: &Connection) -> Result<(), StoreError> {

@@ -1,8 +1,8 @@
 //! SQL of each read and write.
 
 use super::{
-    AuditEntry, Certificate, Domain, Group, Issuer, KeyScope, Member, MemberId, StoreError, Token,
-    TokenId, Transaction,
+    AuditEntry, Certificate, Domain, Group, Issuer, KeyScope, Member, MemberId, PolicyList,
+    StoreError, Token, TokenId, Transaction,
 };
 use crate::keyring::Keyring;
 use mgmt_api::{HexBytes, IssuerStatement, KeyEpoch, Prefix, Secret};
@@ -94,13 +94,14 @@ impl Transaction for Rows<'_> {
         Ok(())
     }
 
-    fn search_scope(&mut self) -> Result<Vec<Prefix>, StoreError> {
-        let read = |row: &Row<'_>| json(row, "search_scope");
-        Ok(self.transaction.query_row("SELECT search_scope FROM policy", [], read)?)
+    fn policy(&mut self, list: PolicyList) -> Result<Vec<Prefix>, StoreError> {
+        let read = |row: &Row<'_>| json(row, policy_column(list));
+        Ok(self.transaction.query_row("SELECT * FROM policy", [], read)?)
     }
 
-    fn put_search_scope(&mut self, scope: &[Prefix]) -> Result<(), StoreError> {
-        self.execute("UPDATE policy SET search_scope = ?1", [to_json(scope)])?;
+    fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError> {
+        let sql = format!("UPDATE policy SET {} = ?1", policy_column(list));
+        self.execute(&sql, [to_json(ranges)])?;
         Ok(())
     }
 
@@ -202,7 +203,9 @@ impl Transaction for Rows<'_> {
 
     fn put_token(&mut self, token: &Token) -> Result<(), StoreError> {
         self.execute(
-            "INSERT OR REPLACE INTO tokens VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT OR REPLACE INTO tokens (id, secret_hash, kind, mode, groups, uses, uses_left,
+                 created, expires, revoked, prefixes)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
             params![
                 token.id.0,
                 token.secret_hash.0,
@@ -214,6 +217,7 @@ impl Transaction for Rows<'_> {
                 integer(token.created),
                 integer(token.expires),
                 token.revoked,
+                to_json(&token.prefixes),
             ],
         )?;
         Ok(())
@@ -233,12 +237,13 @@ impl Transaction for Rows<'_> {
         self.execute(
             "INSERT INTO members (id, name, kind, mode, identity_key, noise_key, aes, prefixes,
                  subnets, groups, token, created, last_seen, removed, serial, issued, expires,
-                 certificate)
+                 certificate, transit)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
-                 ?18)
+                 ?18, ?19)
              ON CONFLICT (id) DO UPDATE SET name = ?2, mode = ?4, noise_key = ?6, aes = ?7,
                  prefixes = ?8, subnets = ?9, groups = ?10, last_seen = ?13, removed = ?14,
-                 serial = ?15, issued = ?16, expires = ?17, certificate = ?18",
+                 serial = ?15, issued = ?16, expires = ?17, certificate = ?18,
+                 transit = ?19",
             params![
                 member.id.0,
                 member.name,
@@ -258,6 +263,7 @@ impl Transaction for Rows<'_> {
                 integer(member.certificate.issued),
                 integer(member.certificate.expires),
                 member.certificate.bytes,
+                member.transit.as_str(),
             ],
         )?;
         Ok(())
@@ -309,6 +315,7 @@ fn token(row: &Row<'_>) -> rusqlite::Result<Token> {
         secret_hash: bytes(row, "secret_hash")?,
         kind: parsed(row, "kind")?,
         mode: parsed(row, "mode")?,
+        prefixes: json(row, "prefixes")?,
         groups: json(row, "groups")?,
         uses: row.get("uses")?,
         uses_left: row.get("uses_left")?,
@@ -327,6 +334,7 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
         identity_key: bytes(row, "identity_key")?,
         noise_key: bytes(row, "noise_key")?,
         aes: row.get("aes")?,
+        transit: parsed(row, "transit")?,
         prefixes: json(row, "prefixes")?,
         subnets: json(row, "subnets")?,
         groups: json(row, "groups")?,
@@ -342,6 +350,13 @@ fn member(row: &Row<'_>) -> rusqlite::Result<Member> {
             bytes: row.get("certificate")?,
         },
     })
+}
+
+const fn policy_column(list: PolicyList) -> &'static str {
+    match list {
+        PolicyList::SearchScope => "search_scope",
+        PolicyList::MustProtect => "must_protect",
+    }
 }
 
 const fn scope_number(scope: KeyScope) -> u32 {

@@ -53,6 +53,8 @@ fn mistakes_get_one_sentence_with_the_fix() {
         (&["key", "rotate", "nobody"], "group create nobody"),
         (&["policy", "scope", "add", "10.0.0.0/8"], "already"),
         (&["policy", "scope", "remove", "203.0.113.0/24"], "policy scope list"),
+        (&["policy", "must-protect", "remove", "10.0.0.0/8"], "policy must-protect list"),
+        (&["token", "create", "--group", "sales", "--prefix", "10.0.0.0/8"], "--kind router"),
     ] {
         let sentence = domain.fails(1, arguments);
         assert!(sentence.contains(words), "{arguments:?}: {sentence}");
@@ -62,6 +64,7 @@ fn mistakes_get_one_sentence_with_the_fix() {
         &["member", "set", "nobody"][..],
         &["token", "create", "--group", "sales", "--expires", "soon"],
         &["policy", "scope", "add", "10.0.0.1/8"],
+        &["member", "set", "nobody", "--transit", "perhaps"],
         &["frobnicate"],
     ] {
         domain.fails(2, arguments);

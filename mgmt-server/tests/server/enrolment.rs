@@ -4,7 +4,7 @@ use super::support::{Agent, started};
 use ge_core::cert::Certificate;
 use ge_core::membership::{Issuer, Secret32};
 use ge_core::{DomainId, UnixTime};
-use mgmt_api::{Bundle, ErrorCode, HexBytes, Kind, RenewRequest, Secret, path};
+use mgmt_api::{Bundle, ErrorCode, HexBytes, Kind, RenewRequest, Secret, Transit, path};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -31,6 +31,53 @@ async fn a_member_gets_what_it_needs() {
     assert!(renewed.version > bundle.version);
     assert_eq!(verified(&renewed).noise_key, [0x77; 32]);
     assert_ne!(verified(&renewed).serial, certificate.serial);
+}
+
+#[tokio::test]
+async fn a_router_stands_for_what_the_token_allows_and_an_administrator_certifies_the_rest() {
+    let (domain, running) = started();
+    let allow = ["--kind", "router", "--prefix", "10.30.0.0/16", "--prefix", "fd00::/8"];
+    let token = domain.token(&allow);
+    let agent = Agent::new(running.address, 1);
+    let mut request = agent.request(&token);
+    request.kind = Kind::Router;
+    let offered = ["10.30.1.0/24", "10.30.1.128/25", "10.0.0.0/8", "0.0.0.0/0", "fd00:1::/64"];
+    request.subnets = offered.map(|text| text.parse().unwrap()).to_vec();
+    let bundle: Bundle = agent.post(path::ENROL, &request).await.unwrap();
+    let allowed = ["10.30.1.0/24", "fd00:1::/64"].map(|text| text.parse().unwrap());
+    assert_eq!(bundle.prefixes, allowed);
+    let proved = verified(&bundle).prefixes;
+    assert_eq!(proved.len(), 2);
+    assert!(proved[0].contains("10.30.1.9".parse().unwrap()));
+    let listed = domain.json(&["member", "list", "--json"])["members"][0].clone();
+    assert_eq!(listed["prefixes"], serde_json::json!(["10.30.1.0/24", "fd00:1::/64"]));
+    assert_eq!(listed["offered"], serde_json::json!(["10.0.0.0/8", "0.0.0.0/0"]));
+    assert_eq!(listed["transit"], "vouched");
+
+    let set = ["member", "set", "host", "--prefix", "10.0.0.0/8", "--transit", "any"];
+    assert!(domain.ok(&set).contains("stands for 10.0.0.0/8, transit any"));
+    let changed = agent.next(bundle.version).await.unwrap();
+    assert_eq!(changed.prefixes, ["10.0.0.0/8".parse().unwrap()]);
+    assert_eq!(changed.transit, Transit::Any);
+    assert!(verified(&changed).prefixes[0].contains("10.200.0.1".parse().unwrap()));
+    assert_eq!(
+        domain.fails(1, &["member", "set", "host", "--prefix", "0.0.0.0/0"]).lines().count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_host_is_certified_for_no_prefix_and_lets_nothing_pass() {
+    let (domain, running) = started();
+    let agent = Agent::new(running.address, 1);
+    let mut request = agent.request(&domain.token(&[]));
+    request.subnets = vec!["10.30.1.0/24".parse().unwrap()];
+    let bundle: Bundle = agent.post(path::ENROL, &request).await.unwrap();
+    assert!(bundle.prefixes.is_empty());
+    for change in [["--prefix", "10.30.1.0/24"], ["--transit", "any"]] {
+        let set = [&["member", "set", "host"][..], &change].concat();
+        assert!(domain.fails(1, &set).contains("is a host"), "{change:?}");
+    }
 }
 
 /// The certificate, believed as an agent would believe it.

@@ -32,7 +32,14 @@ async fn mode_scope_and_rotation_are_pushed() {
     let scoped = pushed(&domain, &agent, &closed, &add).await;
     assert!(scoped.search_scope.contains(&"203.0.113.0/24".parse().unwrap()));
 
-    let rotated = pushed(&domain, &agent, &scoped, &["key", "rotate", "sales"]).await;
+    let add = ["policy", "must-protect", "add", "10.9.0.0/16"];
+    let guarded = pushed(&domain, &agent, &scoped, &add).await;
+    assert_eq!(guarded.must_protect, ["10.9.0.0/16".parse().unwrap()]);
+    let remove = ["policy", "must-protect", "remove", "10.9.0.0/16"];
+    let unguarded = pushed(&domain, &agent, &guarded, &remove).await;
+    assert!(unguarded.must_protect.is_empty());
+
+    let rotated = pushed(&domain, &agent, &unguarded, &["key", "rotate", "sales"]).await;
     let epochs: Vec<u32> = rotated.groups[0].keys.iter().map(|epoch| epoch.epoch).collect();
     assert_eq!(epochs, [1, 2, 3]);
     assert_eq!(rotated.groups[0].keys[1].key.expose(), first.groups[0].keys[1].key.expose());

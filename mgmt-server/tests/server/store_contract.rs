@@ -1,10 +1,10 @@
 //! What every store must do; run here against the SQLite file.
 
-use mgmt_api::{HexBytes, Kind, Mode, Secret};
+use mgmt_api::{HexBytes, Kind, Mode, Secret, Transit};
 use mgmt_server::keyring::{Change, Keyring};
 use mgmt_server::store::{
-    Access, AuditEntry, Certificate, Domain, Group, KeyScope, Member, Outcome, SqliteStore, Store,
-    StoreError, Token, Transaction,
+    Access, AuditEntry, Certificate, Domain, Group, KeyScope, Member, Outcome, PolicyList,
+    SqliteStore, Store, StoreError, Token, Transaction,
 };
 
 type Step<'a> = dyn FnMut(&mut dyn Transaction) -> Result<(), StoreError> + 'a;
@@ -43,6 +43,7 @@ fn member(byte: u8, name: &str) -> Member {
         name: name.into(),
         kind: Kind::Router,
         mode: Mode::Closed,
+        transit: Transit::Strict,
         identity_key: HexBytes([byte; 32]),
         noise_key: HexBytes([4; 32]),
         aes: true,
@@ -72,6 +73,7 @@ fn what_is_put_is_got_by_every_connection() {
             secret_hash: HexBytes([6; 32]),
             kind: Kind::Host,
             mode: Mode::Open,
+            prefixes: vec!["10.1.0.0/16".parse().unwrap()],
             groups: vec![1],
             uses: 3,
             uses_left: 2,
@@ -83,7 +85,8 @@ fn what_is_put_is_got_by_every_connection() {
             Group { id: 1, name: "g".into(), priority: 9, commit_key: Secret::new([7; 32]) };
         write(one, &mut |tx| {
             tx.put_domain(&domain())?;
-            tx.put_search_scope(&["10.0.0.0/8".parse().unwrap()])?;
+            tx.put_policy(PolicyList::SearchScope, &["10.0.0.0/8".parse().unwrap()])?;
+            tx.put_policy(PolicyList::MustProtect, &["10.9.0.0/16".parse().unwrap()])?;
             tx.insert_group(&group)?;
             tx.put_keyring(KeyScope::Group(1), &ring)?;
             tx.put_token(&token)?;
@@ -92,7 +95,8 @@ fn what_is_put_is_got_by_every_connection() {
         .unwrap();
         write(other, &mut |tx| {
             assert_eq!(format!("{:?}", tx.domain()?), format!("{:?}", domain()));
-            assert_eq!(tx.search_scope()?, ["10.0.0.0/8".parse().unwrap()]);
+            assert_eq!(tx.policy(PolicyList::SearchScope)?, ["10.0.0.0/8".parse().unwrap()]);
+            assert_eq!(tx.policy(PolicyList::MustProtect)?, ["10.9.0.0/16".parse().unwrap()]);
             assert_eq!(tx.groups()?[0].commit_key.expose(), &[7; 32]);
             assert_eq!(tx.groups()?[0].priority, 9);
             let got = tx.keyring(KeyScope::Group(1))?;
@@ -201,6 +205,43 @@ fn erased_keys_are_not_in_the_file() {
     write(&store, &mut |tx| tx.put_keyring(KeyScope::Domain, &ring)).unwrap();
     assert!(holds(ring.epochs()[1].key.expose()));
     assert!(!holds(&old), "the announced key was thrown away but can still be read");
+}
+
+#[test]
+fn a_file_of_the_first_format_is_brought_up_to_date() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("store.db");
+    let old = rusqlite::Connection::open(&path).unwrap();
+    old.execute_batch(include_str!("../../src/store/schema/1.sql")).unwrap();
+    old.execute_batch(
+        "INSERT INTO tokens VALUES (x'0505050505050505', zeroblob(32), 'host', 'open', '[1]', 3,
+             2, 1, 2, 0);
+         INSERT INTO members VALUES (zeroblob(16), 'm', 'router', 'closed', zeroblob(32),
+             zeroblob(32), 1, '[\"10.1.0.0/16\"]', '[]', '[1]', x'0505050505050505', 7, 10, 11,
+             NULL, zeroblob(16), 12, 13, x'01');
+         UPDATE policy SET search_scope = '[\"10.0.0.0/8\"]';
+         PRAGMA user_version = 1;",
+    )
+    .unwrap();
+    drop(old);
+    // The second opening finds it up to date.
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path).unwrap();
+        write(&store, &mut |tx| {
+            let members = tx.members()?;
+            assert_eq!((members[0].version, members[0].transit), (7, Transit::Vouched));
+            assert_eq!(members[0].prefixes, ["10.1.0.0/16".parse().unwrap()]);
+            assert_eq!((tx.tokens()?[0].uses_left, tx.tokens()?[0].prefixes.len()), (2, 0));
+            assert_eq!(tx.policy(PolicyList::SearchScope)?, ["10.0.0.0/8".parse().unwrap()]);
+            assert!(tx.policy(PolicyList::MustProtect)?.is_empty());
+            // It can be written as well.
+            tx.put_member(&Member { transit: Transit::Vouched, ..members[0].clone() })
+        })
+        .unwrap();
+    }
+    let newer = rusqlite::Connection::open(&path).unwrap();
+    newer.pragma_update(None, "user_version", 99).unwrap();
+    assert!(SqliteStore::open(&path).err().unwrap().0.contains("format 99"));
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn token(app: &App, uses: u32) -> Token {
         groups: vec!["sales".into()],
         kind: Kind::Host,
         mode: Mode::Open,
+        prefixes: Vec::new(),
         uses,
         expires: START + HOUR,
     };
