@@ -8,6 +8,7 @@ use crate::run::{DDE_TAIL, Run, remac};
 use ge_core::DropReason;
 use ge_core::crypto::x25519::LOW_ORDER;
 use ge_core::dprp::{Binding, Fault, Reject, consume_dde};
+use ge_core::wire::dprp::dde::DDE_LEN;
 use ge_core::wire::dprp::{HEADER_LEN, MAC_LEN, peek};
 
 /// All messages that differ from this one in one bit.
@@ -183,7 +184,7 @@ fn garbage_is_refused_by_its_header_or_its_mac() {
         let reason = consume_dde(&run.r, payload, Binding::Fresh, NOW).err().unwrap();
         assert_eq!(reason.drop_reason(), DropReason::Malformed);
     }
-    let mut random = [0x5a; 400];
+    let mut random = [0x5a; DDE_LEN];
     random[..24].copy_from_slice(&dde[..24]);
     let reason = consume_dde(&run.r, &random, Binding::Fresh, NOW).err().unwrap();
     assert_eq!((reason, reason.drop_reason()), (Reject::BadMac, DropReason::BadMac));

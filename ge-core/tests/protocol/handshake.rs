@@ -32,7 +32,7 @@ fn both_ends_agree() {
 fn sizes_and_headers() {
     let done = Run::pair().finish().unwrap();
     let messages = [
-        (&done.dde, Kind::Dde, 400),
+        (&done.dde, Kind::Dde, 416),
         (&done.rgi, Kind::Rgi, 768),
         (&done.mpit, Kind::Mpit, 750),
         (&done.cdn, Kind::Cdn, 538),

@@ -1,10 +1,10 @@
-//! DDE, always 400 bytes: first Noise message (`psk0, e`), readable by every agent of the domain.
+//! DDE, always 416 bytes: first Noise message (`psk0, e`), readable by every agent of the domain.
 //!
 //! ```text
-//! header 24 | e_i 32 | sealed 312 | mac1 16 | mac2 16
+//! header 24 | e_i 32 | sealed 328 | mac1 16 | mac2 16
 //!
-//! sealed under psk0 and e_i (296 + tag 16):
-//!   time stamp 8 | flow 40 | standing 2 | 0 0 | 8 tag slots x 16 | options 116
+//! sealed under psk0 and e_i (312 + tag 16):
+//!   time stamp 8 | flow 40 | standing 2 | 0 0 | 8 tag slots x 16 | options 132
 //! ```
 //!
 //! A tag slot holds the tag of one of the initiator's groups or random bytes; which is which, and
@@ -17,8 +17,10 @@ use crate::flow::{HostPair, Ports};
 use crate::limits::TAG_SLOTS;
 use crate::now::UnixTime;
 
-/// Length of every DDE.
-pub const DDE_LEN: usize = 400;
+/// Length of every DDE: padded so that the longest RGI is less than three times as long, and nobody
+/// gains by asking in a victim's name.
+pub const DDE_LEN: usize = 416;
+const _: () = assert!(crate::wire::dprp::rgi::LONGEST <= 3 * DDE_LEN);
 /// Length of the sealed content.
 pub const FACTS_LEN: usize = DDE_LEN - HEADER_LEN - KEY_LEN - SEAL_LEN - 2 * MAC_LEN;
 /// Length of the option area.

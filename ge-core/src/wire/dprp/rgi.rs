@@ -46,16 +46,15 @@ pub const SEALED_RECORD_LEN: usize = SALT_LEN + RECORD_LEN + SEAL_LEN;
 /// Length of a tag in the path part.
 pub const SHORT_TAG: usize = 8;
 
-const _: () = assert!(
-    HEADER_LEN
-        + KEY_LEN
-        + MAC_LEN
-        + NOISE_LEN
-        + SEALED_PATH_LEN
-        + PATH_RECORDS * SEALED_RECORD_LEN
-        + MAC_LEN
-        <= MESSAGE_MAX
-);
+/// Length of an RGI with all records.
+pub(super) const LONGEST: usize = HEADER_LEN
+    + KEY_LEN
+    + MAC_LEN
+    + NOISE_LEN
+    + SEALED_PATH_LEN
+    + PATH_RECORDS * SEALED_RECORD_LEN
+    + MAC_LEN;
+const _: () = assert!(LONGEST <= MESSAGE_MAX);
 
 /// Shortened tags in the path part.
 pub type ShortTags = [[u8; SHORT_TAG]; TAG_SLOTS];
