@@ -20,6 +20,7 @@
 pub mod adversary;
 pub mod check;
 pub mod fault;
+pub mod matrix;
 pub mod mgmt;
 pub mod net;
 pub mod node;
