@@ -28,13 +28,7 @@ struct Piece {
 impl Reassembly {
     /// Takes what arrived at a machine; gives a packet back once it is whole, which an unfragmented
     /// one is at once.
-    pub fn add(
-        &mut self,
-        at: NodeId,
-        packet: &[u8],
-        view: &IpView,
-        now: u64,
-    ) -> Option<Vec<u8>> {
+    pub fn add(&mut self, at: NodeId, packet: &[u8], view: &IpView, now: u64) -> Option<Vec<u8>> {
         if view.fragment == Fragment::None {
             return Some(packet[..view.total_len].to_vec());
         }

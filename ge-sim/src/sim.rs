@@ -242,6 +242,12 @@ impl Sim {
         self.queue.add(start, Event::Traffic(self.flows.len() - 1));
     }
 
+    /// Whether addresses are IPv4.
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.v4
+    }
+
     /// Stops all applications.
     pub fn hush(&mut self) {
         self.flows.clear();
@@ -342,12 +348,7 @@ impl Sim {
 
     /// What the agent of `at` thinks of the flow of `local`, a machine inside, with `remote`.
     #[must_use]
-    pub fn row_between(
-        &self,
-        at: NodeId,
-        local: NodeId,
-        remote: NodeId,
-    ) -> Option<FlowSnapshot> {
+    pub fn row_between(&self, at: NodeId, local: NodeId, remote: NodeId) -> Option<FlowSnapshot> {
         let node = self.node(at);
         node.engine()?.flow_snapshot(self.pair(local, remote), node.now(self.now))
     }

@@ -47,13 +47,7 @@ impl Checker {
 
     /// A router has had a row of a session between two others since `since`, by which the two
     /// `ends` signed for `pair`.
-    pub fn between(
-        &mut self,
-        node: NodeId,
-        pair: HostPair,
-        ends: [Option<NodeId>; 2],
-        since: u64,
-    ) {
+    pub fn between(&mut self, node: NodeId, pair: HostPair, ends: [Option<NodeId>; 2], since: u64) {
         let [Some(initiator), Some(responder)] = ends else {
             let detail = format!("{node:?} has a row of a session between strangers: {ends:?}");
             return self.fail(Invariant::I2BothSigned, detail);

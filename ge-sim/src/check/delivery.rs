@@ -191,7 +191,10 @@ impl Checker {
     #[must_use]
     pub fn track(&self, parcel: Parcel) -> Track {
         let sent = self.delivery.parcels.get(&parcel);
-        sent.map_or_else(Track::default, |sent| Track { arrived: sent.arrived, ..sent.track.clone() })
+        sent.map_or_else(Track::default, |sent| Track {
+            arrived: sent.arrived,
+            ..sent.track.clone()
+        })
     }
 
     /// Datagrams and segments that came out of sessions from one node at another.

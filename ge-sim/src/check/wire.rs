@@ -25,6 +25,8 @@ pub(super) struct Books {
     asked: BTreeMap<(NodeId, HostPair), u64>,
     /// When a NOMATCH about a pair last arrived.
     refused: BTreeMap<(NodeId, HostPair), u64>,
+    /// Pairs whose first packet came in clear from outside to a machine behind an open router.
+    invited: BTreeSet<(NodeId, HostPair)>,
 }
 
 /// Sealed datagrams that must all have different nonces: those one running engine sends under one
@@ -70,6 +72,7 @@ impl Books {
         self.secured.remove(&node);
         self.asked.retain(|(asker, _), _| *asker != node);
         self.refused.retain(|(asker, _), _| *asker != node);
+        self.invited.retain(|(router, _)| *router != node);
     }
 }
 
@@ -107,6 +110,12 @@ impl Checker {
     /// A NOMATCH about a pair reaches `node`.
     pub fn refused(&mut self, node: NodeId, pair: HostPair) {
         self.wire.refused.insert((node, pair), self.now);
+    }
+
+    /// A router let a machine outside talk in clear to one inside, `pair.local`, which may answer
+    /// in clear without anybody being asked.
+    pub fn invited(&mut self, node: NodeId, pair: HostPair) {
+        self.wire.invited.insert((node, pair));
     }
 
     /// A packet leaves an agent's machine.
@@ -156,10 +165,11 @@ impl Checker {
     }
 
     /// I9: open mode passes a first packet after the hold, or because the other end said that it
-    /// shares no group, or because nobody is to be asked there.
+    /// shares no group, or because nobody is to be asked there, or because it answers a machine
+    /// that talked in clear.
     fn verdict_is_due(&mut self, node: NodeId, pair: HostPair) {
         let to = pair.remote.0;
-        if !in_scope(to) {
+        if !in_scope(to) || self.wire.invited.contains(&(node, pair)) {
             return;
         }
         let Some(&since) = self.wire.asked.get(&(node, pair)) else {

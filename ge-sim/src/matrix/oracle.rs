@@ -69,9 +69,8 @@ pub fn verdicts(path: &[Agent]) -> Vec<Verdict> {
 /// agent of the destination's side further on, and the farthest of those.
 #[must_use]
 pub fn segment(path: &[Agent]) -> Option<(usize, usize)> {
-    let on_side = |side: Standing| {
-        path.iter().enumerate().filter(move |(_, agent)| agent.standing == side)
-    };
+    let on_side =
+        |side: Standing| path.iter().enumerate().filter(move |(_, agent)| agent.standing == side);
     on_side(Standing::Source).find_map(|(first, source)| {
         on_side(Standing::Destination)
             .filter(|(last, destination)| *last > first && shares(source, destination))

@@ -4,9 +4,7 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{
-    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel,
-};
+use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;

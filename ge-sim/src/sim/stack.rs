@@ -33,8 +33,11 @@ impl Sim {
         if !node.is_router() || shows_plaintext(&packet) {
             let pair = HostPair::new(view.destination, view.source);
             let row = self.row_of(id, pair);
-            let mode = node.mode();
+            let (mode, node_is_router) = (node.mode(), node.is_router());
             self.check.plaintext_accepted(id, pair, mode, row.map(|row| row.verdict));
+            if node_is_router && origin == Origin::Genuine {
+                self.check.invited(id, pair);
+            }
         }
         self.accept(id, packet, origin);
     }
@@ -45,12 +48,7 @@ impl Sim {
     }
 
     /// A packet came out of a session.
-    pub(super) fn deliver_opened(
-        &mut self,
-        id: NodeId,
-        vnet: [u8; VNET_LEN],
-        mut packet: Vec<u8>,
-    ) {
+    pub(super) fn deliver_opened(&mut self, id: NodeId, vnet: [u8; VNET_LEN], mut packet: Vec<u8>) {
         if self.sabotage == Some(Sabotage::DeliverChanged)
             && let Some(last) = packet.last_mut()
         {
