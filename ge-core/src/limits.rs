@@ -54,6 +54,9 @@ pub const TIMESTAMP_WINDOW: Duration = Duration::from_secs(120);
 /// peer that is further off is refused anyway.
 pub const CERTIFICATE_SKEW: Duration = TIMESTAMP_WINDOW;
 
+/// Certificates whose signature is not verified a second time: peers met since the last policy.
+pub const CERTIFICATES_VERIFIED: usize = 4096;
+
 /// Groups one negotiation can offer: tag slots of a DDE, which is a single packet.
 pub const TAG_SLOTS: usize = 8;
 /// Agents between the ends that fit a negotiation message of [`MESSAGE_MAX`].
