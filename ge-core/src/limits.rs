@@ -119,6 +119,12 @@ pub const SEEN_EPHEMERALS: usize = 65_536;
 /// Requests answered with a signed NOMATCH per second.
 pub const NOMATCH_PER_SECOND: u32 = 10;
 
+/// Datagrams that may overtake the MPIT of one answer: as many as a flow may hold, each of which
+/// is one datagram unless it is a super-packet.
+pub const EARLY_PER_ANSWER: usize = HELD_PER_FLOW;
+/// Bytes of them in the whole agent.
+pub const EARLY_BYTES: usize = 1024 * 1024;
+
 /// Fragmented negotiation messages being put together: peers behind narrow IPv4 paths that
 /// negotiate at the same moment.
 pub const REASSEMBLY_SLOTS: usize = 64;
