@@ -14,6 +14,7 @@
 mod answer;
 mod control;
 mod datagrams;
+mod early;
 mod incoming;
 mod install;
 mod negotiate;

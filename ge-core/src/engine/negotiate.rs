@@ -338,7 +338,7 @@ impl Engine {
             && let Some(negotiation) = protected.rekey.take()
         {
             self.negotiations.remove(&negotiation.initiator.id());
-            self.answers.forget_older(pair, now.mono);
+            self.forget_older_answers(pair, now.mono);
         }
         let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         if protected.next == Some(index) {
