@@ -3,6 +3,7 @@
 use crate::figure::{Figure, time};
 use anyhow::{Context, Result};
 use ge_core::crypto::Rng;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{Binding, Initiator, Proposal, SessionParameters, consume_dde};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
@@ -55,11 +56,26 @@ fn run((one, other): &(Keyring, Keyring), rng: &mut Rng) -> Result<Times> {
     let pair = HostPair::new(Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(10, 0, 0, 2).into());
     let proposal = Proposal { pair, ports: Ports::default(), mode: Mode::Closed, router: false };
     let parameters = |index| SessionParameters { index: SessionIndex(index), data_port: 5865 };
-    let (ask, created) =
-        time(|| Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), rng, START));
+    let (ask, created) = time(|| {
+        Initiator::create_dde(
+            one,
+            &proposal,
+            Binding::Fresh,
+            parameters(1),
+            KeyPair::generate(rng),
+            rng,
+            START,
+        )
+    });
     let (mut initiator, dde) = created?;
     let (answer, answered) = time(|| {
-        consume_dde(other, &dde, Binding::Fresh, START)?.answer(other, parameters(2), rng, START)
+        consume_dde(other, &dde, Binding::Fresh, START)?.answer(
+            other,
+            parameters(2),
+            KeyPair::generate(rng),
+            rng,
+            START,
+        )
     });
     let (mut responder, rgi) = answered?;
     let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));

@@ -32,6 +32,7 @@ mod tests;
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
 use crate::crypto::Rng;
+use crate::crypto::ephemeral::Ephemerals;
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
 use crate::io::{Counters, Event, InterfaceInfo, Output};
@@ -72,6 +73,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     coalescer: Coalescer,
     counters: Counters,
+    ephemerals: Ephemerals,
     rng: Rng,
 }
 
@@ -101,6 +103,7 @@ impl Engine {
             outputs: VecDeque::new(),
             coalescer: Coalescer::new(),
             counters: Counters::new(),
+            ephemerals: Ephemerals::default(),
             rng,
         }
     }

@@ -96,7 +96,8 @@ impl ReceivedDde {
         &self.common
     }
 
-    /// Answers with the first common group: the RGI to send, and the state that waits for the MPIT.
+    /// Answers with the first common group and a fresh `ephemeral` key: the RGI to send, and the
+    /// state that waits for the MPIT.
     ///
     /// # Errors
     /// [`Reject::NoCommonGroup`], [`Reject::Stale`] if a key has ended meanwhile, or
@@ -105,6 +106,7 @@ impl ReceivedDde {
         mut self,
         keyring: &Keyring,
         parameters: SessionParameters,
+        ephemeral: KeyPair,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Result<(Responder, Vec<u8>), Reject> {
@@ -117,7 +119,6 @@ impl ReceivedDde {
         if !parameters_are_sound(parameters) {
             return Err(CreateError::Parameters.into());
         }
-        let ephemeral = KeyPair::new(&crypto::random_secret(rng));
         let e_r = ephemeral.public();
         let sids = (self.id, NegotiationId(crypto::random(rng)));
         let path = self.seal_path(keyring, keys, sids, &e_r, rng, unix)?;

@@ -5,7 +5,7 @@ use crate::Now;
 use crate::timer::Timer;
 
 impl Engine {
-    /// Acts on every deadline up to `now`.
+    /// Acts on every deadline up to `now`. Then there is time for what only saves time later.
     pub fn tick(&mut self, now: Now) {
         while let Some((armed, timer)) = self.timers.pop_due(now.mono) {
             match timer {
@@ -17,5 +17,6 @@ impl Engine {
                 Timer::Answer(id) => self.answer_aged(id, now),
             }
         }
+        self.ephemerals.refill(&mut self.rng);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use ge_core::UnixTime;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::crypto::{Rng, kdf};
 use ge_core::dprp::{Agreement, Binding, Initiator, Proposal, Reject, Responder, consume_dde};
 use ge_core::id::Epoch;
@@ -49,12 +50,27 @@ impl Run {
 
     pub fn dde(&mut self) -> (Initiator, Vec<u8>) {
         let Self { i, rng, unix, proposal, binding, .. } = self;
-        Initiator::create_dde(i, proposal, *binding, parameters(11), rng, *unix).unwrap()
+        Initiator::create_dde(
+            i,
+            proposal,
+            *binding,
+            parameters(11),
+            KeyPair::generate(rng),
+            rng,
+            *unix,
+        )
+        .unwrap()
     }
 
     pub fn rgi(&mut self, dde: &[u8]) -> Result<(Responder, Vec<u8>), Reject> {
         let received = consume_dde(&self.r, dde, self.binding, self.unix)?;
-        received.answer(&self.r, parameters(22), &mut self.rng, self.unix)
+        received.answer(
+            &self.r,
+            parameters(22),
+            KeyPair::generate(&mut self.rng),
+            &mut self.rng,
+            self.unix,
+        )
     }
 
     pub fn mpit(
