@@ -4,6 +4,7 @@ use crate::figure::{Figure, time};
 use anyhow::{Context, Result};
 use ge_core::addr::WireAddr;
 use ge_core::crypto::Rng;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters, consume_dde};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
@@ -60,12 +61,14 @@ fn run((one, other): &(Keyring, Keyring), rng: &mut Rng) -> Result<Times> {
         let wire = WireAddr(Ipv4Addr::new(10, 0, 0, index as u8).into());
         SessionParameters { index: SessionIndex(index), data_port: 5865, wire }
     };
-    let (ask, created) =
-        time(|| Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), rng, START));
+    let (ask, created) = time(|| {
+        let ephemeral = KeyPair::generate(rng);
+        Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), ephemeral, rng, START)
+    });
     let (mut initiator, dde) = created?;
     let (answer, answered) = time(|| {
         let read = consume_dde(other, &dde, Binding::Fresh, START)?;
-        read.answer(other, false, parameters(2), rng, START)
+        read.answer(other, false, parameters(2), KeyPair::generate(rng), rng, START)
     });
     let (mut responder, rgi) = answered?;
     let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));

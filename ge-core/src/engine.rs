@@ -34,6 +34,7 @@ mod tests;
 use crate::addr::WireAddr;
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
+use crate::crypto::ephemeral::Ephemerals;
 use crate::crypto::{Rng, random_secret};
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
@@ -78,6 +79,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     coalescer: Coalescer,
     counters: Counters,
+    ephemerals: Ephemerals,
     rng: Rng,
 }
 
@@ -109,6 +111,7 @@ impl Engine {
             outputs: VecDeque::new(),
             coalescer: Coalescer::new(),
             counters: Counters::new(),
+            ephemerals: Ephemerals::default(),
             rng,
         }
     }

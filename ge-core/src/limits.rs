@@ -120,6 +120,10 @@ pub const HELD_BYTES_PER_FLOW: usize = 96 * 1024;
 /// Bytes held by the whole agent.
 pub const HELD_BYTES: usize = 8 * 1024 * 1024;
 
+/// Ephemeral keys made ahead, so that a first packet does not wait for one. One more is made each
+/// time the engine has nothing else to do, so that a few are enough.
+pub const EPHEMERALS_AHEAD: usize = 4;
+
 /// Negotiations under way, as initiator and as responder each.
 pub const NEGOTIATIONS: usize = 4096;
 /// A negotiation as responder that got no MPIT for this long is forgotten.

@@ -319,14 +319,15 @@ impl Engine {
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
-        let (id, ephemeral) = (dde.id, dde.ephemeral);
+        let (id, theirs) = (dde.id, dde.ephemeral);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
         let wire = self.own_wire(pair, interface);
         let router = !self.is_local(pair.local.0);
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
+        let ephemeral = self.ephemerals.take(&mut self.rng);
         let (responder, reply) = dde
-            .answer(keyring, router, parameters, &mut self.rng, now.unix)
+            .answer(keyring, router, parameters, ephemeral, &mut self.rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
         if via == Via::Echo {
             // Inside a session the initiator uses the new keys only once we confirmed them.
@@ -343,7 +344,7 @@ impl Engine {
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
-        self.answers.seen.insert(&ephemeral, now.mono);
+        self.answers.seen.insert(&theirs, now.mono);
         self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
         self.send_reply(reply, via, pair, interface, arrival);
         Ok(())

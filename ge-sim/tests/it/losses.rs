@@ -8,9 +8,9 @@ use ge_sim::packet::Class;
 
 const MESSAGES: [Kind; 4] = [Kind::Dde, Kind::Rgi, Kind::Mpit, Kind::Cdn];
 
-/// Does `fate` to the first message of each of the `kinds`, and sends as a TCP does that opens a
-/// connection: a packet, and after a second another one; then one back. All must arrive: the first
-/// one follows right behind the MPIT, and waits at the other end where that is late or lost.
+/// Does `fate` to the first message of each of the `kinds`, and sends a packet, after a second
+/// another one, then one back: all must arrive. The first one follows right behind the MPIT and
+/// waits at the other end where that is lost or late.
 fn run(seed: u64, kinds: &[Kind], fate: Fate) {
     let (mut sim, a, b, _) = pair(seed, Closed, Closed);
     let mut left = kinds.to_vec();
