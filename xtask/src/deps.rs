@@ -24,7 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("mgmt-server", &["mgmt-api", "ge-core"]),
     ("ge-sim", &["ge-core"]),
     ("benches", &["ge-core", "ge-sim"]),
-    ("fuzz-bodies", &["ge-core", "mgmt-api"]),
+    ("fuzz-bodies", &["ge-core", "ge-runtime", "mgmt-api"]),
     ("e2e", &[]),
     ("xtask", &["e2e"]),
 ];
