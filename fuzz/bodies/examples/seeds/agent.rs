@@ -1,6 +1,7 @@
 //! Right inputs of what an agent reads beside packets.
 
 use fuzz_bodies::member;
+use ge_runtime::control::REQUEST_MAX;
 use ge_runtime::state_dir::{Enrolment, enrolment_file, identity_file, sealed};
 use mgmt_api::{Bundle, HexBytes};
 use serde_json::{Value, json};
@@ -30,7 +31,10 @@ fn requests() -> Vec<Vec<u8>> {
         json!({"request": "probe", "address": "2001:db8::1"}),
         json!({"request": "echo", "address": "192.0.2.1", "sequence": 65_535}),
     ];
-    requests.iter().map(|request| format!("{request}\n").into_bytes()).collect()
+    let lines = requests.iter().map(|request| format!("{request}\n"));
+    // One that is right but for its length.
+    let padded = format!("{}{:REQUEST_MAX$}", requests[0], "");
+    lines.chain([padded]).map(String::into_bytes).collect()
 }
 
 fn answers() -> Vec<Vec<u8>> {
