@@ -3,6 +3,7 @@
 //! `cargo run --release -p benches` prints a table, with `--json` one object. Nothing is asserted:
 //! figures depend on the machine, and say something only next to figures of the same machine.
 
+mod crypto;
 mod figure;
 mod look_up;
 mod negotiation;
@@ -18,7 +19,9 @@ fn main() -> Result<()> {
         [option] if option == "--json" => true,
         _ => bail!("usage: benches [--json]"),
     };
-    let figures = [look_up::figures(), traffic::figures()?, negotiation::figures()?].concat();
+    let figures =
+        [look_up::figures(), traffic::figures()?, crypto::figures()?, negotiation::figures()?]
+            .concat();
     if as_json {
         let rows: Vec<_> = figures.iter().map(Figure::to_json).collect();
         println!("{}", json!({ "schema": "benches/1", "figures": rows }));

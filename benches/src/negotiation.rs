@@ -4,6 +4,7 @@ use crate::figure::{Figure, time};
 use anyhow::{Context, Result};
 use ge_core::addr::WireAddr;
 use ge_core::crypto::Rng;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters, consume_dde};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
@@ -27,47 +28,55 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
         Ok(Keyring::new(&identity, &membership)?)
     };
     let ends = (keyring(NodeId(0))?, keyring(NodeId(1))?);
-    let samples = (0..RUNS).map(|_| run(&ends, &mut rng)).collect::<Result<Vec<_>>>()?;
-    let (initiator, responder) = samples.into_iter().unzip();
+    let samples: Vec<Times> = (0..RUNS).map(|_| run(&ends, &mut rng)).collect::<Result<_>>()?;
+    let figure = |name: &str, time: fn(&Times) -> Duration| {
+        Figure::median(name.to_owned(), samples.iter().map(time).collect(), 1)
+    };
     Ok(vec![
-        Figure::median("negotiation, initiator".to_owned(), initiator, 1),
-        Figure::median("negotiation, responder".to_owned(), responder, 1),
+        figure("negotiation, DDE made", |times| times.ask),
+        figure("negotiation, DDE read and RGI made", |times| times.answer),
+        figure("negotiation, RGI read and MPIT made", |times| times.agree),
+        figure("negotiation, MPIT read and CDN made", |times| times.confirm),
+        figure("negotiation, CDN read", |times| times.end),
+        figure("negotiation, initiator", |times| times.ask + times.agree + times.end),
+        figure("negotiation, responder", |times| times.answer + times.confirm),
     ])
 }
 
-/// Time of the initiator and of the responder in one negotiation.
-fn run((one, other): &(Keyring, Keyring), rng: &mut Rng) -> Result<(Duration, Duration)> {
+/// What each step of one negotiation took.
+struct Times {
+    ask: Duration,
+    answer: Duration,
+    agree: Duration,
+    confirm: Duration,
+    end: Duration,
+}
+
+/// One negotiation.
+fn run((one, other): &(Keyring, Keyring), rng: &mut Rng) -> Result<Times> {
     let pair = HostPair::new(Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(10, 0, 0, 2).into());
-    let proposal = Proposal {
-        pair,
-        ports: Ports::default(),
-        mode: Mode::Closed,
-        router: false,
-        purpose: Purpose::Protect,
-    };
+    let (ports, purpose) = (Ports::default(), Purpose::Protect);
+    let proposal = Proposal { pair, ports, mode: Mode::Closed, router: false, purpose };
     let parameters = |index| {
         let wire = WireAddr(Ipv4Addr::new(10, 0, 0, index as u8).into());
         SessionParameters { index: SessionIndex(index), data_port: 5865, wire }
     };
-    let (dde_time, created) =
-        time(|| Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), rng, START));
+    let (ask, created) = time(|| {
+        let ephemeral = KeyPair::generate(rng);
+        Initiator::create_dde(one, &proposal, Binding::Fresh, parameters(1), ephemeral, rng, START)
+    });
     let (mut initiator, dde) = created?;
-    let (rgi_time, answered) = time(|| {
-        consume_dde(other, &dde, Binding::Fresh, START)?.answer(
-            other,
-            false,
-            parameters(2),
-            rng,
-            START,
-        )
+    let (answer, answered) = time(|| {
+        let read = consume_dde(other, &dde, Binding::Fresh, START)?;
+        read.answer(other, false, parameters(2), KeyPair::generate(rng), rng, START)
     });
     let (mut responder, rgi) = answered?;
-    let (mpit_time, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));
+    let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));
     let (agreement, mpit) = agreed?;
-    let (cdn_time, confirmed) = time(|| responder.consume_mpit(other, &mpit, rng, START));
+    let (confirm, confirmed) = time(|| responder.consume_mpit(other, &mpit, rng, START));
     let (confirmation, cdn) = confirmed?;
-    let (end_time, ended) = time(|| initiator.consume_cdn(one, &cdn, START));
+    let (end, ended) = time(|| initiator.consume_cdn(one, &cdn, START));
     ended?;
     anyhow::ensure!(agreement.handshake_hash == confirmation.handshake_hash, "ends disagree");
-    Ok((dde_time + mpit_time + end_time, rgi_time + cdn_time))
+    Ok(Times { ask, answer, agree, confirm, end })
 }

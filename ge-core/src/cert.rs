@@ -160,6 +160,20 @@ impl Certificate {
         domain: DomainId,
         unix: UnixTime,
     ) -> Result<Self, CertError> {
+        Self::verify_with(bytes, issuers, domain, unix, verify_signature)
+    }
+
+    /// The same, with somebody else's word on the signature.
+    ///
+    /// # Errors
+    /// The first [`CertError`] that applies.
+    pub(crate) fn verify_with(
+        bytes: &[u8],
+        issuers: &[Issuer],
+        domain: DomainId,
+        unix: UnixTime,
+        verify_signature: impl FnOnce(&[u8], &Issuer) -> Result<(), CertError>,
+    ) -> Result<Self, CertError> {
         let certificate = Self::parse(bytes)?;
         let issuer = certificate.find_issuer(issuers, domain)?;
         in_force(issuer.not_before, issuer.not_after, unix).map_err(|_| CertError::Issuer)?;
@@ -330,7 +344,8 @@ fn signed_text(unsigned: &[u8]) -> Vec<u8> {
     [LABEL, unsigned].concat()
 }
 
-fn verify_signature(bytes: &[u8], issuer: &Issuer) -> Result<(), CertError> {
+/// That the issuer signed these bytes.
+pub(crate) fn verify_signature(bytes: &[u8], issuer: &Issuer) -> Result<(), CertError> {
     let (unsigned, signature) = bytes.split_last_chunk::<SIGNATURE_LEN>().ok_or(SHORT)?;
     if !sign::verify(&issuer.key, &signed_text(unsigned), signature) {
         return Err(CertError::Signature);

@@ -1,11 +1,13 @@
 //! Primitives as this crate uses them. Nothing is invented here: each file is a thin, typed door
 //! to one kept library, so that labels, lengths and checks are written once.
 //!
+//! - [`ephemeral`]: key pairs made ahead
 //! - [`kdf`]: HKDF-SHA256 and HMAC-SHA256 with the labels of PROTOCOL.md 2.1
 //! - [`seal`]: one-use ChaCha20-Poly1305 of path parts and of the CDN
 //! - [`sign`]: Ed25519, strict verification
 //! - [`x25519`]: Diffie-Hellman that refuses low-order points
 
+pub(crate) mod ephemeral;
 pub mod kdf;
 pub(crate) mod seal;
 pub mod sign;

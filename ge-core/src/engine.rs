@@ -14,6 +14,7 @@
 mod answer;
 mod control;
 mod datagrams;
+mod early;
 mod incoming;
 mod install;
 mod negotiate;
@@ -33,6 +34,7 @@ mod tests;
 use crate::addr::WireAddr;
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
+use crate::crypto::ephemeral::Ephemerals;
 use crate::crypto::{Rng, random_secret};
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
@@ -77,6 +79,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     coalescer: Coalescer,
     counters: Counters,
+    ephemerals: Ephemerals,
     rng: Rng,
 }
 
@@ -108,6 +111,7 @@ impl Engine {
             outputs: VecDeque::new(),
             coalescer: Coalescer::new(),
             counters: Counters::new(),
+            ephemerals: Ephemerals::default(),
             rng,
         }
     }

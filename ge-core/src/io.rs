@@ -153,6 +153,8 @@ pub enum Output {
     PutBack(HeldFrame),
     /// Hand an IP packet the engine made (an ICMP error, say) to the local stack.
     Deliver(Vec<u8>),
+    /// Hand an inner packet that came before its session to the local stack.
+    Opened(Vec<u8>),
     /// Change the kernel's verdict sets.
     Kernel(KernelVerdict),
     /// Something a person or a metric wants to know.

@@ -1,10 +1,10 @@
 //! Every key of this agent, derived once from its identity and its membership.
 //!
 //! The keyring is a value: a new membership makes a new keyring, and nothing in it changes with
-//! time. What is in force *now* is always asked with the time as an argument. Of a key that is
-//! rotated, the newest epoch that has begun is used for sending; that one, the one before it (until
-//! it ends) and the next one (for a peer whose clock is a little ahead) are accepted. Nothing here
-//! can be printed.
+//! time but its memory of signatures that were right. What is in force *now* is always asked with
+//! the time as an argument. Of a key that is rotated, the newest epoch that has begun is used for
+//! sending; that one, the one before it (until it ends) and the next one (for a peer whose clock is a
+//! little ahead) are accepted. Nothing here can be printed.
 
 use crate::GeId;
 use crate::cert::{CertError, CertRole, Certificate};
@@ -16,6 +16,7 @@ use crate::limits::{CERTIFICATE_SKEW, TAG_SLOTS};
 use crate::membership::{Identity, Issuer, KeyEpoch, Membership, Revocation, Secret32};
 use crate::mode::{Mode, Prefix, Role};
 use crate::now::UnixTime;
+use crate::verified::Verified;
 use crate::wire::dprp::Consent;
 use core::net::IpAddr;
 
@@ -51,6 +52,7 @@ pub struct Keyring {
     identity: Signer,
     noise_static: KeyPair,
     issuers: Vec<Issuer>,
+    verified: Verified,
     revocations: Vec<Revocation>,
     domain_keys: Vec<Timed<DomainKeys>>,
     /// In order of preference: priority, then the lowest id.
@@ -85,6 +87,7 @@ impl Keyring {
             identity: Signer::new(&identity.identity),
             noise_static: KeyPair::new(&identity.noise_static),
             issuers: membership.issuers.clone(),
+            verified: Verified::default(),
             revocations: membership.revocations.clone(),
             domain_keys: derive_domain(membership),
             groups: derive_groups(membership),
@@ -174,7 +177,9 @@ impl Keyring {
 
     /// Believes a peer's certificate, or says why not.
     pub(crate) fn verify(&self, bytes: &[u8], unix: UnixTime) -> Result<Certificate, CertError> {
-        Certificate::verify(bytes, &self.issuers, self.domain, unix)
+        Certificate::verify_with(bytes, &self.issuers, self.domain, unix, |bytes, issuer| {
+            self.verified.verify_signature(bytes, issuer)
+        })
     }
 
     /// Whether this agent's own certificate is valid now.

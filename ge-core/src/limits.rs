@@ -57,6 +57,9 @@ pub const TIMESTAMP_WINDOW: Duration = Duration::from_secs(120);
 /// peer that is further off is refused anyway.
 pub const CERTIFICATE_SKEW: Duration = TIMESTAMP_WINDOW;
 
+/// Certificates whose signature is not verified a second time: peers met since the last policy.
+pub const CERTIFICATES_VERIFIED: usize = 4096;
+
 /// Groups one negotiation can offer: tag slots of a DDE, which is a single packet.
 pub const TAG_SLOTS: usize = 8;
 /// What an agent on the path said counts this long: more than three attempts, less than a useful
@@ -117,6 +120,10 @@ pub const HELD_BYTES_PER_FLOW: usize = 96 * 1024;
 /// Bytes held by the whole agent.
 pub const HELD_BYTES: usize = 8 * 1024 * 1024;
 
+/// Ephemeral keys made ahead, so that a first packet does not wait for one. One more is made each
+/// time the engine has nothing else to do, so that a few are enough.
+pub const EPHEMERALS_AHEAD: usize = 4;
+
 /// Negotiations under way, as initiator and as responder each.
 pub const NEGOTIATIONS: usize = 4096;
 /// A negotiation as responder that got no MPIT for this long is forgotten.
@@ -133,6 +140,12 @@ pub const OWNER_HEARD_WITHIN: Duration = Duration::from_secs(15);
 pub const SEEN_EPHEMERALS: usize = 65_536;
 /// Requests answered with a signed NOMATCH per second.
 pub const NOMATCH_PER_SECOND: u32 = 10;
+
+/// Datagrams that may overtake the MPIT of one answer: as many as a flow may hold, each of which
+/// is one datagram unless it is a super-packet.
+pub const EARLY_PER_ANSWER: usize = HELD_PER_FLOW;
+/// Bytes of them in the whole agent.
+pub const EARLY_BYTES: usize = 1024 * 1024;
 
 /// Fragmented negotiation messages being put together: peers behind narrow IPv4 paths that
 /// negotiate at the same moment.

@@ -26,7 +26,8 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(3);
 
 const ECHO_LEN: usize = 8 + TOKEN_LEN;
-const TOKEN_LEN: usize = 16;
+/// Random bytes that tell an echo of ours from others.
+pub const TOKEN_LEN: usize = 16;
 const REQUEST_V4: u8 = 8;
 const REPLY_V4: u8 = 0;
 const REQUEST_V6: u8 = 128;
@@ -100,7 +101,8 @@ fn request(v6: bool, sequence: u16, token: &[u8; TOKEN_LEN]) -> [u8; ECHO_LEN] {
 }
 
 /// True if `received` is the reply to our request. A raw IPv4 socket puts the IP header before it.
-fn is_reply(v6: bool, received: &[u8], sequence: u16, token: &[u8; TOKEN_LEN]) -> bool {
+#[must_use]
+pub fn is_reply(v6: bool, received: &[u8], sequence: u16, token: &[u8; TOKEN_LEN]) -> bool {
     let icmp = match received.first() {
         // Version 4 in the high half: no ICMP type that we wait for looks like it.
         Some(first) if !v6 && first >> 4 == 4 => {

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod command;
+pub mod config_file;
 pub mod control;
 pub mod echo;
 pub mod entropy;
@@ -16,7 +17,7 @@ pub mod icmp_socket;
 pub mod key_client;
 pub mod links;
 pub mod metrics;
-mod netlink;
+pub mod netlink;
 mod nft;
 pub mod notify;
 pub mod options;

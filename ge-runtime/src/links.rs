@@ -3,6 +3,10 @@
 //! Nothing is tracked by event: whenever something changed, everything is listed anew. A lost
 //! event then costs nothing, and there is one way to come to a state instead of two.
 
+mod listing;
+
+pub use listing::Listing;
+
 use crate::error::KernelError;
 use ge_core::id::Interface;
 use ge_core::io::InterfaceInfo;
@@ -19,8 +23,6 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// `NLM_F_DUMP_INTR`: something changed while the kernel was listing.
-const DUMP_INTERRUPTED: u16 = 0x10;
 /// Listings in a row that may be interrupted before the last one is taken as it is.
 const DUMP_ATTEMPTS: usize = 4;
 
@@ -48,23 +50,30 @@ pub struct Link {
 /// A failed system call.
 pub fn list() -> Result<Vec<Link>, KernelError> {
     let failed = |error| KernelError::io("list the network interfaces", error);
-    let mut links: Vec<Link> = dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
-        .map_err(failed)?
-        .into_iter()
+    let links = dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).map_err(failed)?;
+    let addresses =
+        dump(RouteNetlinkMessage::GetAddress(AddressMessage::default())).map_err(failed)?;
+    Ok(assemble(&links, &addresses))
+}
+
+/// Interfaces of one listing with the addresses of another.
+#[must_use]
+pub fn assemble(links: &[RouteNetlinkMessage], addresses: &[RouteNetlinkMessage]) -> Vec<Link> {
+    let mut links: Vec<Link> = links
+        .iter()
         .filter_map(|message| match message {
-            RouteNetlinkMessage::NewLink(message) => Some(link(&message)),
+            RouteNetlinkMessage::NewLink(message) => Some(link(message)),
             _ => None,
         })
         .collect();
-    let answer = dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
-    for message in answer.map_err(failed)? {
+    for message in addresses {
         let RouteNetlinkMessage::NewAddress(message) = message else { continue };
         let owner = |link: &&mut Link| link.info.interface.0 == message.header.index;
-        if let (Some(address), Some(link)) = (address(&message), links.iter_mut().find(owner)) {
+        if let (Some(address), Some(link)) = (address(message), links.iter_mut().find(owner)) {
             link.info.addresses.push((address, message.header.prefix_len));
         }
     }
-    Ok(links)
+    links
 }
 
 /// Interfaces that a default route of the main table leaves by, in either IP version.
@@ -78,13 +87,17 @@ pub fn default_route_interfaces() -> Result<BTreeSet<Interface>, KernelError> {
         message.header.address_family = family;
         let routes = dump(RouteNetlinkMessage::GetRoute(message))
             .map_err(|error| KernelError::io("list the routes", error))?;
-        for route in routes {
-            if let RouteNetlinkMessage::NewRoute(route) = route {
-                found.extend(default_route(&route));
-            }
-        }
+        found.extend(default_routes(&routes));
     }
     Ok(found)
+}
+
+/// Interfaces that the default routes of a listing leave by.
+pub fn default_routes(routes: &[RouteNetlinkMessage]) -> impl Iterator<Item = Interface> {
+    routes.iter().flat_map(|message| match message {
+        RouteNetlinkMessage::NewRoute(route) => default_route(route),
+        _ => Vec::new(),
+    })
 }
 
 /// The interfaces to hook: those named, or where none is named those with a default route.
@@ -245,32 +258,20 @@ fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     socket.bind_auto()?;
     for attempt in 1.. {
         socket.send(&bytes, 0)?;
-        let (list, whole) = read_dump(&socket)?;
-        if whole || attempt == DUMP_ATTEMPTS {
-            return Ok(list);
+        let listing = read_dump(&socket)?;
+        if !listing.interrupted || attempt == DUMP_ATTEMPTS {
+            return Ok(listing.objects);
         }
     }
     Ok(Vec::new())
 }
 
-/// Reads up to the end of a listing; whether it is of one moment.
-fn read_dump(socket: &Socket) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
-    let (mut list, mut whole) = (Vec::new(), true);
-    loop {
+/// Reads up to the end of a listing.
+fn read_dump(socket: &Socket) -> io::Result<Listing> {
+    let mut listing = Listing::default();
+    while !listing.ended {
         let (bytes, _) = socket.recv_from_full()?;
-        let mut rest = bytes.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error.to_string()))?;
-            whole &= message.header.flags & DUMP_INTERRUPTED == 0;
-            let length = usize::try_from(message.header.length).unwrap_or(usize::MAX);
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok((list, whole)),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(message) => list.push(message),
-                _ => {}
-            }
-        }
+        listing.take(&bytes)?;
     }
+    Ok(listing)
 }

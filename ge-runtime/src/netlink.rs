@@ -22,13 +22,13 @@ const ERROR_TEXT: u16 = 1;
 
 /// A growing sequence of messages.
 #[derive(Default)]
-pub(crate) struct Writer {
+pub struct Writer {
     bytes: Vec<u8>,
 }
 
 impl Writer {
     /// Appends one message. `header` is the family's fixed header (`nfgenmsg`, `ifinfomsg`, …).
-    pub(crate) fn message(
+    pub fn message(
         &mut self,
         kind: u16,
         flags: u16,
@@ -51,7 +51,7 @@ impl Writer {
     }
 
     /// Appends an attribute with this value.
-    pub(crate) fn attr(&mut self, kind: u16, value: &[u8]) {
+    pub fn attr(&mut self, kind: u16, value: &[u8]) {
         let length = u16::try_from(4 + value.len())
             .expect("invariant: a value is an address, a name, a number or a rule");
         self.bytes.extend_from_slice(&length.to_ne_bytes());
@@ -61,7 +61,7 @@ impl Writer {
     }
 
     /// Appends a name, with the zero byte the kernel wants.
-    pub(crate) fn attr_str(&mut self, kind: u16, value: &str) {
+    pub fn attr_str(&mut self, kind: u16, value: &str) {
         let mut bytes = value.as_bytes().to_vec();
         bytes.push(0);
         self.attr(kind, &bytes);
@@ -83,7 +83,7 @@ impl Writer {
     }
 
     /// Appends an attribute whose value is what `body` appends.
-    pub(crate) fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
+    pub fn nest(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(&[0; 2]);
         self.bytes.extend_from_slice(&(kind | NESTED).to_ne_bytes());
@@ -94,13 +94,13 @@ impl Writer {
     }
 
     /// Appends attributes made elsewhere.
-    pub(crate) fn raw(&mut self, attributes: &[u8]) {
+    pub fn raw(&mut self, attributes: &[u8]) {
         self.bytes.extend_from_slice(attributes);
         self.pad();
     }
 
     /// The bytes so far.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
+    pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
@@ -110,23 +110,23 @@ impl Writer {
 }
 
 /// One message of an answer.
-pub(crate) struct Reply<'a> {
+pub struct Reply<'a> {
     /// Message type.
-    pub(crate) kind: u16,
+    pub kind: u16,
     /// Sequence number of the message it answers.
-    pub(crate) sequence: u32,
+    pub sequence: u32,
     /// What follows the header.
-    pub(crate) body: &'a [u8],
+    pub body: &'a [u8],
     flags: u16,
 }
 
 impl Reply<'_> {
     /// Error number and the kernel's own words, if this is an answer of that kind; zero is success.
-    pub(crate) fn error(&self) -> Option<(i32, String)> {
+    pub fn error(&self) -> Option<(i32, String)> {
         if i32::from(self.kind) != libc::NLMSG_ERROR {
             return None;
         }
-        let errno = -i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?);
+        let errno = i32::from_ne_bytes(self.body.get(..4)?.try_into().ok()?).saturating_neg();
         // With NETLINK_CAP_ACK only the header of the request is quoted.
         let quoted = self.body.get(4 + HEADER_LEN..).unwrap_or(&[]);
         let text = (self.flags & ACK_TLVS != 0)
@@ -139,7 +139,7 @@ impl Reply<'_> {
 }
 
 /// Splits an answer into its messages; stops at the first that does not fit.
-pub(crate) fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Reply<'_>> {
+pub fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Reply<'_>> {
     std::iter::from_fn(move || {
         let length = u32::from_ne_bytes(bytes.get(..4)?.try_into().ok()?);
         let length = usize::try_from(length).ok()?;
@@ -152,7 +152,7 @@ pub(crate) fn replies(mut bytes: &[u8]) -> impl Iterator<Item = Reply<'_>> {
 }
 
 /// Splits a list of attributes into types and values; stops at the first that does not fit.
-pub(crate) fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+pub fn attributes(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     std::iter::from_fn(move || {
         let length = usize::from(u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?));
         let kind = u16::from_ne_bytes(bytes.get(2..4)?.try_into().ok()?);

@@ -11,17 +11,21 @@
 //!
 //! Every file is replaced as a whole (temporary file, fsync, rename, fsync of the directory), so a
 //! torn write leaves the old one. A damaged identity or enrolment is an error with the fix; a
-//! damaged sealed membership is only logged, because the server has it.
+//! damaged sealed membership is only logged, because the server has it. The bytes of each file are
+//! made and read by a module without I/O.
 
-mod identity_file;
-mod sealed;
+pub mod enrolment_file;
+pub mod identity_file;
+pub mod sealed;
+pub mod version_file;
 
-use crate::entropy::EntropyError;
-use ge_core::membership::Identity;
-use mgmt_api::{Bundle, Fingerprint, HexBytes, ServerAddress};
+pub use enrolment_file::Enrolment;
+
+use crate::entropy::{self, EntropyError};
+use ge_core::membership::{Identity, Secret32};
+use mgmt_api::Bundle;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
-use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -33,9 +37,6 @@ const ENROLMENT: &str = "enrolment.json";
 const VERSION: &str = "version";
 const MEMBERSHIP: &str = "membership.seal";
 const LOCK: &str = "lock";
-
-/// Version of `enrolment.json`'s layout.
-const ENROLMENT_FORMAT: u32 = 1;
 
 /// Why state cannot be used. One sentence with the fix.
 #[derive(Debug, thiserror::Error)]
@@ -67,37 +68,6 @@ pub enum StateError {
     /// No keys without randomness.
     #[error(transparent)]
     Entropy(#[from] EntropyError),
-}
-
-/// What enrolment fixed: which server to believe, and who we are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Enrolment {
-    format: u32,
-    /// Where the server is, in the order to try.
-    pub servers: Vec<ServerAddress>,
-    /// The key it must prove.
-    pub fingerprint: Fingerprint,
-    /// The key that vouches for issuing keys.
-    pub root_key: HexBytes<32>,
-    /// The domain.
-    pub domain: HexBytes<8>,
-    /// This agent.
-    pub agent: HexBytes<16>,
-}
-
-impl Enrolment {
-    /// The record of a first answer from the server whose key has this fingerprint.
-    #[must_use]
-    pub fn new(servers: Vec<ServerAddress>, fingerprint: Fingerprint, first: &Bundle) -> Self {
-        Self {
-            format: ENROLMENT_FORMAT,
-            servers,
-            fingerprint,
-            root_key: first.root_key,
-            domain: first.domain,
-            agent: first.agent,
-        }
-    }
 }
 
 /// A state directory, held by this process alone.
@@ -140,7 +110,7 @@ impl StateDir {
         if let Some(bytes) = self.read(IDENTITY)? {
             return identity_file::parse(&bytes).ok_or_else(|| self.damaged(IDENTITY));
         }
-        let identity = identity_file::generate()?;
+        let identity = new_identity()?;
         self.write(IDENTITY, &identity_file::emit(&identity))?;
         Ok(identity)
     }
@@ -151,10 +121,7 @@ impl StateDir {
     /// It is damaged or cannot be read.
     pub fn enrolment(&self) -> Result<Option<Enrolment>, StateError> {
         let Some(bytes) = self.read(ENROLMENT)? else { return Ok(None) };
-        match serde_json::from_slice::<Enrolment>(&bytes) {
-            Ok(enrolment) if enrolment.format == ENROLMENT_FORMAT => Ok(Some(enrolment)),
-            _ => Err(self.damaged(ENROLMENT)),
-        }
+        enrolment_file::parse(&bytes).map(Some).ok_or_else(|| self.damaged(ENROLMENT))
     }
 
     /// Keeps what enrolment fixed.
@@ -162,9 +129,7 @@ impl StateDir {
     /// # Errors
     /// The operating system refuses.
     pub fn save_enrolment(&self, enrolment: &Enrolment) -> Result<(), StateError> {
-        let text = serde_json::to_string_pretty(enrolment)
-            .expect("invariant: texts and numbers always serialise");
-        self.write(ENROLMENT, text.as_bytes())
+        self.write(ENROLMENT, &enrolment_file::emit(enrolment))
     }
 
     /// The last membership; `None` if there is none that can be believed.
@@ -193,10 +158,12 @@ impl StateDir {
         let text = Zeroizing::new(
             serde_json::to_vec(bundle).expect("invariant: a bundle that was read can be written"),
         );
+        let mut nonce = [0; sealed::NONCE];
+        entropy::fill(&mut nonce)?;
         // The membership before the version: torn between the two, it still starts from the cache.
-        self.write(MEMBERSHIP, &sealed::seal(identity, &text)?)?;
+        self.write(MEMBERSHIP, &sealed::seal(identity, &nonce, &text))?;
         if bundle.version > self.version()? {
-            self.write(VERSION, bundle.version.to_string().as_bytes())?;
+            self.write(VERSION, &version_file::emit(bundle.version))?;
         }
         Ok(())
     }
@@ -207,8 +174,7 @@ impl StateDir {
     /// It is damaged or cannot be read.
     pub fn version(&self) -> Result<u64, StateError> {
         let Some(bytes) = self.read(VERSION)? else { return Ok(0) };
-        let text = core::str::from_utf8(&bytes).ok();
-        text.and_then(|text| text.trim().parse().ok()).ok_or_else(|| self.damaged(VERSION))
+        version_file::parse(&bytes).ok_or_else(|| self.damaged(VERSION))
     }
 
     /// Forgets the membership: this host was removed.
@@ -259,6 +225,13 @@ impl StateDir {
     fn damaged(&self, name: &str) -> StateError {
         StateError::Damaged { file: self.path.join(name), dir: self.path.clone() }
     }
+}
+
+fn new_identity() -> Result<Identity, EntropyError> {
+    let mut identity = Identity { identity: Secret32([0; 32]), noise_static: Secret32([0; 32]) };
+    entropy::fill(&mut identity.identity.0)?;
+    entropy::fill(&mut identity.noise_static.0)?;
+    Ok(identity)
 }
 
 fn private() -> OpenOptions {

@@ -1,26 +1,20 @@
 //! Settings: flag before environment before file before default.
 //!
-//! The first two are merged by the command line parser. The file is TOML with the flags' names as
-//! keys; a key that is none of them is an error that names the nearest, because a setting that is
-//! silently ignored is one that somebody relies on.
+//! The first two are merged by the command line parser. The file is read by
+//! [`ge_runtime::config_file`].
 
 use crate::cli::{AgentOptions, Common};
 use crate::failure::Failure;
+use ge_runtime::config_file::{self, FileConfig, OneOrMore};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunOptions;
 use ge_runtime::telemetry::LogFormat;
-use serde::Deserialize;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tracing::level_filters::LevelFilter;
 
 /// Read where no file is named; need not exist.
 const DEFAULT_FILE: &str = "/etc/ges/ges.toml";
-
-/// Keys of the file.
-const KEYS: [&str; 8] =
-    ["server", "token-file", "state", "interface", "socket", "metrics", "log", "log-format"];
 
 /// Everything decided.
 #[derive(Debug)]
@@ -33,28 +27,6 @@ pub(crate) struct Settings {
     pub(crate) log: LevelFilter,
     /// Look of log lines.
     pub(crate) log_format: LogFormat,
-}
-
-/// The file as written.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct FileConfig {
-    server: Option<String>,
-    token_file: Option<PathBuf>,
-    state: Option<PathBuf>,
-    interface: Option<OneOrMore>,
-    socket: Option<PathBuf>,
-    metrics: Option<SocketAddr>,
-    log: Option<String>,
-    log_format: Option<String>,
-}
-
-/// `interface = "eth0"` or `interface = ["eth0", "eth1"]`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected the name of an interface, or a list of names")]
-enum OneOrMore {
-    One(String),
-    More(Vec<String>),
 }
 
 impl Settings {
@@ -131,32 +103,7 @@ fn is_interface_name(name: &str) -> bool {
 fn read(path: &Path) -> Result<FileConfig, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| bad(format!("{} cannot be read: {error}", path.display())))?;
-    parse(&text).map_err(|cause| bad(format!("{}: {cause}", path.display())))
-}
-
-fn parse(text: &str) -> Result<FileConfig, String> {
-    let table: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
-    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(format!("unknown key `{key}`; did you mean `{}`?", nearest(key)));
-    }
-    toml::from_str(text).map_err(|error| located(text, &error))
-}
-
-/// The parser's message on one line, with the line number in the file.
-fn located(text: &str, error: &toml::de::Error) -> String {
-    let message = error.message().replace('\n', " ");
-    let start = error.span().map(|span| span.start);
-    match start.and_then(|start| text.get(..start)) {
-        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
-        None => message,
-    }
-}
-
-fn nearest(key: &str) -> &'static str {
-    let likeness = |known: &&&str| strsim::jaro_winkler(&key.replace('_', "-"), known);
-    KEYS.iter()
-        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
-        .expect("invariant: there are keys")
+    config_file::parse(&text).map_err(|cause| bad(format!("{}: {cause}", path.display())))
 }
 
 fn word<T: FromStr>(
@@ -181,6 +128,7 @@ fn bad(message: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ge_runtime::config_file::parse;
 
     const FULL: &str = r#"
         server = "https://file:5866"
@@ -194,13 +142,7 @@ mod tests {
     "#;
 
     #[test]
-    fn every_key_is_known_and_read() {
-        let table: toml::Table = toml::from_str(FULL).unwrap();
-        let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
-        let mut known = KEYS.to_vec();
-        keys.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(keys, known);
+    fn every_key_is_read() {
         let settings =
             merge(&Common::default(), &AgentOptions::default(), None, parse(FULL).unwrap())
                 .unwrap();
@@ -235,27 +177,6 @@ mod tests {
         let settings = merge(&Common::default(), &AgentOptions::default(), None, empty).unwrap();
         assert_eq!(settings.run, RunOptions::default());
         assert_eq!((settings.log, settings.log_format), (LevelFilter::INFO, LogFormat::Text));
-    }
-
-    #[test]
-    fn mistakes_are_named() {
-        let cases = [
-            ("sever = \"https://x\"", "unknown key `sever`; did you mean `server`?"),
-            ("interfaces = [\"eth0\"]", "unknown key `interfaces`; did you mean `interface`?"),
-            ("token_file = \"x\"", "unknown key `token_file`; did you mean `token-file`?"),
-            ("logformat = \"json\"", "unknown key `logformat`; did you mean `log-format`?"),
-            ("[agent]\nserver = \"x\"", "unknown key `agent`"),
-            ("server = \"a\"\nserver = \"b\"", "line 2:"),
-            ("\n\nserver = 5", "line 3:"),
-            ("interface = 5", "an interface"),
-            ("metrics = \"9100\"", "line 1:"),
-            ("server = ", "line 1:"),
-        ];
-        for (text, expected) in cases {
-            let message = parse(text).unwrap_err();
-            assert!(message.contains(expected), "{text:?}: {message}");
-            assert!(!message.contains('\n'), "{message:?}");
-        }
     }
 
     #[test]

@@ -7,9 +7,13 @@
 //! `ge-core/tests/packets/properties.rs` names.
 //!
 //! The library is stable Rust; `tests/replay.rs` runs every file of `fuzz/corpus` through its
-//! function, `examples/seeds.rs` writes the corpus anew.
+//! function, `examples/seeds.rs` writes the corpus anew. Most parsers are in crates that do no I/O.
+//! Those of the agent's files, its control socket and netlink stay in `ge-runtime`, beside the I/O
+//! that feeds them, in modules that do none.
 #![forbid(unsafe_code)]
 
+mod agent;
+mod kernel;
 mod negotiation;
 mod packets;
 mod parts;
@@ -22,10 +26,15 @@ mod properties;
 #[path = "../../../ge-core/tests/protocol/domain.rs"]
 pub mod domain;
 
+pub use agent::{
+    config_file, control_answer, control_request, enrolment_file, identity_file, member,
+    sealed_membership, version_file,
+};
+pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
-pub use packets::{icmp_error, ip_parse, segment, vnet_hdr};
+pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
 pub use parts::{INDEX, SECRET, certificate, data_frame, path_part, tlv};
-pub use server::{bundle, token};
+pub use server::{bundle, rest_body, token};
 
 /// A target: its name, which is also its corpus directory, and its function.
 pub type Target = (&'static str, fn(&[u8]));
@@ -46,4 +55,15 @@ pub const TARGETS: &[Target] = &[
     ("segment", segment),
     ("token", token),
     ("bundle", bundle),
+    ("reassembly", reassembly),
+    ("rest_body", rest_body),
+    ("control_request", control_request),
+    ("control_answer", control_answer),
+    ("config_file", config_file),
+    ("identity_file", identity_file),
+    ("enrolment_file", enrolment_file),
+    ("version_file", version_file),
+    ("sealed_membership", sealed_membership),
+    ("netlink", netlink),
+    ("echo_reply", echo_reply),
 ];

@@ -1,6 +1,7 @@
 //! Messages of a negotiation, against an agent that is in the middle of one.
 
 use crate::domain::{Domain, NOW, parameters, proposal, rng};
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::crypto::{Rng, kdf};
 use ge_core::dprp::{Binding, Initiator, Responder, consume_dde};
 use ge_core::id::Epoch;
@@ -31,12 +32,22 @@ impl Scene {
             &proposal(),
             Binding::Fresh,
             parameters(11),
+            KeyPair::generate(&mut rng),
             &mut rng,
             NOW,
         )
         .expect("own keys are in force");
         let (responder, rgi) = consume_dde(&keyring_r, &dde, Binding::Fresh, NOW)
-            .and_then(|received| received.answer(&keyring_r, false, parameters(22), &mut rng, NOW))
+            .and_then(|received| {
+                received.answer(
+                    &keyring_r,
+                    false,
+                    parameters(22),
+                    KeyPair::generate(&mut rng),
+                    &mut rng,
+                    NOW,
+                )
+            })
             .expect("the DDE is right");
         Self { keyring_i, keyring_r, rng, initiator, responder, dde, rgi }
     }

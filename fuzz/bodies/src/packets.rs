@@ -3,7 +3,14 @@
 
 use crate::properties;
 use ge_core::io::VNET_LEN;
+use ge_core::limits::MESSAGE_MAX;
+use ge_core::now::Instant;
+use ge_core::reassembly::{EchoReassembly, Reassembled};
+use ge_core::wire::dprp::MAGIC;
+use ge_core::wire::icmp::ECHO_LEN;
+use ge_core::wire::ip::{Fragment, parse};
 use ge_core::wire::vnet::VnetHeader;
+use std::collections::BTreeMap;
 
 /// An IP packet: header chain, ports, echo, MSS option, TOS.
 pub fn ip_parse(data: &[u8]) {
@@ -26,4 +33,39 @@ pub fn segment(data: &[u8]) {
     let Some((vnet, packet)) = rest.split_at_checked(VNET_LEN) else { return };
     let Ok(vnet) = VnetHeader::parse(vnet) else { return };
     properties::segment(&vnet, packet, usize::from(u16::from_be_bytes(*limit)));
+}
+
+/// Arrived packets, `| length 16 | packet |` each: what comes out whole is one packet of the size
+/// of a message, begins like one, and is what was kept, in order.
+pub fn reassembly(data: &[u8]) {
+    let (mut table, mut rest, mut kept) = (EchoReassembly::default(), data, BTreeMap::new());
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let length = usize::from(u16::from_be_bytes(*length)).min(after.len());
+        let (packet, after) = after.split_at(length);
+        rest = after;
+        let Ok(view) = parse(packet) else { continue };
+        let payload = &packet[view.header_len..view.total_len];
+        let outcome = table.push(packet, &view, Instant::from_micros(1));
+        if outcome == Reassembled::NotOurs {
+            continue;
+        }
+        let run: &mut Vec<u8> =
+            kept.entry((view.source, view.destination, packet[4..6].to_vec())).or_default();
+        if view.fragment == Fragment::First {
+            run.clear();
+        }
+        run.extend(payload);
+        if let Reassembled::Whole(whole) = outcome {
+            check_whole(&whole, run);
+        }
+    }
+}
+
+fn check_whole(whole: &[u8], kept: &[u8]) {
+    let view = parse(whole).expect("a packet");
+    assert_eq!((view.fragment, view.total_len), (Fragment::None, whole.len()), "whole");
+    let payload = &whole[view.header_len..];
+    assert!(payload.len() <= ECHO_LEN + MESSAGE_MAX, "no longer than a message");
+    assert!(payload[ECHO_LEN..].starts_with(&MAGIC), "begins like a message");
+    assert_eq!(payload, kept, "what was kept");
 }

@@ -1,6 +1,8 @@
-//! What comes from a management server, or from whoever claims to be one: tokens and bundles.
+//! What a management server and its agents say to each other, or who claims to be one of them.
 
-use mgmt_api::{Bundle, Token};
+use mgmt_api::{Bundle, EnrolRequest, ErrorBody, RenewRequest, Token};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// An enrolment token: what is accepted is written again as it was.
 pub fn token(data: &[u8]) {
@@ -10,10 +12,22 @@ pub fn token(data: &[u8]) {
     }
 }
 
-/// A bundle: what is accepted is read again from what is written.
+/// A bundle.
 pub fn bundle(data: &[u8]) {
-    let Ok(bundle) = serde_json::from_slice::<Bundle>(data) else { return };
-    let written = serde_json::to_vec(&bundle).expect("a bundle that was read can be written");
-    let again: Bundle = serde_json::from_slice(&written).expect("and read again");
+    settles::<Bundle>(data);
+}
+
+/// Every other body of the contract.
+pub fn rest_body(data: &[u8]) {
+    settles::<EnrolRequest>(data);
+    settles::<RenewRequest>(data);
+    settles::<ErrorBody>(data);
+}
+
+/// What is accepted is read again from what is written, and then written the same.
+fn settles<T: Serialize + DeserializeOwned>(data: &[u8]) {
+    let Ok(body) = serde_json::from_slice::<T>(data) else { return };
+    let written = serde_json::to_vec(&body).expect("a body that was read can be written");
+    let again: T = serde_json::from_slice(&written).expect("and read again");
     assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
 }

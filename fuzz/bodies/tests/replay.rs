@@ -1,6 +1,7 @@
-//! Runs every file of the corpus through its target.
+//! Runs every file of the corpus through its target, and misses no target.
 
 use fuzz_bodies::TARGETS;
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
@@ -19,4 +20,13 @@ fn corpus() {
             body(&data);
         }
     }
+}
+
+#[test]
+fn every_target_is_built() {
+    let manifest = include_str!("../../Cargo.toml").parse::<toml::Table>().unwrap();
+    let bins = manifest["bin"].as_array().unwrap();
+    let built: BTreeSet<_> = bins.iter().map(|bin| bin["name"].as_str().unwrap()).collect();
+    let known: BTreeSet<_> = TARGETS.iter().map(|(name, _)| *name).collect();
+    assert_eq!(built, known);
 }

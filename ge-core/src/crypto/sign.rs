@@ -1,11 +1,15 @@
-//! Ed25519 (RFC 8032) with strict verification: no small-order keys, no malleable signatures.
+//! Ed25519 (RFC 8032) with strict verification: no small-order points, no second encoding of a key
+//! or of a signature.
+//!
+//! The library refuses an `s` that is not reduced and compares encodings of `R`, so that `R` has one
+//! encoding. What it leaves open is refused here before: a key that is not canonical, and a key or
+//! an `R` of small order, with which one signature would hold for many texts or keys.
 //!
 //! Every signed text starts with a label that names the protocol version and the use, so that a
 //! signature made for one purpose is never one for another.
 
 use crate::membership::Secret32;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-use ed25519_dalek::{Signature, VerifyingKey};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
 
 /// Length of a signature.
 pub const SIGNATURE_LEN: usize = 64;
@@ -54,13 +58,53 @@ pub fn sign(seed: &Secret32, text: &[u8]) -> [u8; SIGNATURE_LEN] {
 /// True if `signature` over `text` is by `key`, strictly.
 #[must_use]
 pub fn verify(key: &[u8; 32], text: &[u8], signature: &[u8; SIGNATURE_LEN]) -> bool {
-    VerifyingKey::from_bytes(key)
-        .is_ok_and(|key| key.verify_strict(text, &Signature::from_bytes(signature)).is_ok())
+    let strict = |r| is_canonical(key) && !is_small_order(key) && !is_small_order(r);
+    signature.first_chunk().is_some_and(strict)
+        && UnparsedPublicKey::new(&ED25519, key).verify(text, signature).is_ok()
 }
+
+/// True if the y coordinate is below p = 2^255 - 19.
+fn is_canonical(point: &[u8; 32]) -> bool {
+    let [low, middle @ .., high] = point;
+    *low < 0xed || high & 0x7f != 0x7f || middle.iter().any(|byte| *byte != 0xff)
+}
+
+/// True for the canonical encodings of the eight points whose order divides the cofactor.
+fn is_small_order(point: &[u8; 32]) -> bool {
+    let mut y = *point;
+    y[31] &= 0x7f;
+    SMALL_ORDER.contains(&y)
+}
+
+/// Their y coordinates, little-endian: 0 (order 4), 1 (neutral), p-1 (order 2), two of order 8.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    [
+        0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+        0x00, 0x00,
+    ],
+    [
+        0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+        0xff, 0x7f,
+    ],
+    [
+        0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98,
+        0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53,
+        0xfc, 0x05,
+    ],
+    [
+        0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67,
+        0x0f, 0x2a, 0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac,
+        0x03, 0x7a,
+    ],
+];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ed25519_dalek::VerifyingKey;
 
     /// RFC 8032 section 7.1, tests 1 and 3.
     #[test]
@@ -90,16 +134,63 @@ mod tests {
         }
     }
 
+    fn plainly_believed(key: &[u8; 32], signature: &[u8; SIGNATURE_LEN]) -> bool {
+        UnparsedPublicKey::new(&ED25519, key).verify(b"x", signature).is_ok()
+    }
+
+    /// With the neutral point as key and as R, s = 0 satisfies the plain equation for any text.
     #[test]
     fn keys_of_small_order_are_refused() {
-        // With the neutral point as key and as R, s = 0 satisfies the plain equation for any text.
-        let mut neutral = [0; 32];
-        neutral[0] = 1;
+        let [_, neutral, ..] = SMALL_ORDER;
         let mut signature = [0; SIGNATURE_LEN];
         signature[..32].copy_from_slice(&neutral);
-        let plain = VerifyingKey::from_bytes(&neutral).unwrap();
-        let believed = ed25519_dalek::Verifier::verify(&plain, b"x", &Signature::from(signature));
-        assert!(believed.is_ok());
+        assert!(plainly_believed(&neutral, &signature));
         assert!(!verify(&neutral, b"x", &signature));
+    }
+
+    /// Whoever has the key can sign with the neutral point as R: s = k a.
+    #[test]
+    fn r_of_small_order_is_refused() {
+        let key = public_key(&Secret32([7; 32]));
+        let signature = "0100000000000000000000000000000000000000000000000000000000000000\
+                         a4891e33a334d8072916a4f6dbb444aa60171ecdef197f11f1f27f946953d30f";
+        let signature = hex::decode(signature).unwrap().try_into().unwrap();
+        assert!(plainly_believed(&key, &signature));
+        assert!(!verify(&key, b"x", &signature));
+    }
+
+    #[test]
+    fn the_list_has_all_points_of_small_order_and_no_other() {
+        let mut points = std::collections::BTreeSet::new();
+        for mut y in SMALL_ORDER {
+            assert!(is_canonical(&y));
+            for sign in [0, 0x80] {
+                y[31] ^= sign;
+                assert!(is_small_order(&y));
+                let point = VerifyingKey::from_bytes(&y).unwrap();
+                assert!(point.is_weak());
+                points.insert(point.to_edwards().compress().to_bytes());
+            }
+        }
+        assert_eq!(points.len(), 8);
+        assert!(!is_small_order(&public_key(&Secret32([7; 32]))));
+    }
+
+    /// y = p + 3 is a second encoding of the point with y = 3.
+    #[test]
+    fn keys_are_canonical() {
+        let mut y = [0xff; 32];
+        y[31] = 0x7f;
+        y[0] = 0xec;
+        assert!(is_canonical(&y));
+        for low in 0xed..=0xff {
+            y[0] = low;
+            for top in [0x7f, 0xff] {
+                y[31] = top;
+                assert!(!is_canonical(&y), "{low:x}");
+            }
+        }
+        y[7] = 0xfe;
+        assert!(is_canonical(&y));
     }
 }

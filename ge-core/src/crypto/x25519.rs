@@ -6,6 +6,7 @@
 //! agreement of one end is never wanted here. The seven encodings are refused as they arrive, and
 //! an all-zero result is refused too.
 
+use crate::crypto::{self, Rng};
 use crate::membership::Secret32;
 use aws_lc_rs::agreement::{PrivateKey, UnparsedPublicKey, X25519, agree};
 use std::sync::Arc;
@@ -37,6 +38,12 @@ impl KeyPair {
             .expect("invariant: every X25519 private key has a public key");
         public.copy_from_slice(computed.as_ref());
         Self(Arc::new(Inner { secret: secret.clone(), private, public }))
+    }
+
+    /// A fresh pair.
+    #[must_use]
+    pub fn generate(rng: &mut Rng) -> Self {
+        Self::new(&crypto::random_secret(rng))
     }
 
     /// The public key.

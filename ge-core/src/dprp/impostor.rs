@@ -4,6 +4,7 @@
 use super::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use super::{Agreement, Binding, Initiator, Reject, consume_dde};
 use crate::crypto::Rng;
+use crate::crypto::x25519::KeyPair;
 use crate::keyring::Keyring;
 
 /// The impostor's keyring: its own keys, the victim's certificate.
@@ -13,12 +14,20 @@ fn impostor(keys: &Member, victim: &Member) -> Keyring {
 
 fn negotiate(i: &Keyring, r: &Keyring) -> Result<(Agreement, Agreement), Reject> {
     let mut rng: Rng = rng(1);
-    let (mut initiator, dde) =
-        Initiator::create_dde(i, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)?;
+    let (mut initiator, dde) = Initiator::create_dde(
+        i,
+        &proposal(),
+        Binding::Fresh,
+        parameters(1),
+        KeyPair::generate(&mut rng),
+        &mut rng,
+        NOW,
+    )?;
     let (mut responder, rgi) = consume_dde(r, &dde, Binding::Fresh, NOW)?.answer(
         r,
         false,
         parameters(2),
+        KeyPair::generate(&mut rng),
         &mut rng,
         NOW,
     )?;
@@ -57,9 +66,16 @@ fn a_nomatch_in_anothers_name_is_refused() {
     let honest = domain.member(1, &[1]).keyring();
     let fake = impostor(&domain.member(2, &[2]), &domain.member(3, &[2]));
     let mut rng = rng(1);
-    let (initiator, dde) =
-        Initiator::create_dde(&honest, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)
-            .unwrap();
+    let (initiator, dde) = Initiator::create_dde(
+        &honest,
+        &proposal(),
+        Binding::Fresh,
+        parameters(1),
+        KeyPair::generate(&mut rng),
+        &mut rng,
+        NOW,
+    )
+    .unwrap();
     let received = consume_dde(&fake, &dde, Binding::Fresh, NOW).unwrap();
     let nomatch = received.refuse(&fake, false, &mut rng, NOW).unwrap();
     let read = initiator.consume_nomatch(&honest, &nomatch, NOW);

@@ -53,7 +53,8 @@ struct Expected {
 }
 
 impl Initiator {
-    /// Starts a negotiation: the state, and the DDE to send (and to repeat, unchanged).
+    /// Starts a negotiation with a fresh `ephemeral` key: the state, and the DDE to send (and to
+    /// repeat, unchanged).
     ///
     /// # Errors
     /// [`CreateError`] if this agent cannot negotiate now.
@@ -62,6 +63,7 @@ impl Initiator {
         proposal: &Proposal,
         binding: Binding,
         parameters: SessionParameters,
+        ephemeral: KeyPair,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Result<(Self, Vec<u8>), CreateError> {
@@ -73,7 +75,6 @@ impl Initiator {
         if !peer::parameters_are_sound(parameters) {
             return Err(CreateError::Parameters);
         }
-        let ephemeral = KeyPair::new(&crypto::random_secret(rng));
         let e_i = ephemeral.public();
         let digest = tags::dde_digest(&e_i, unix, &flow);
         let groups: Vec<_> = match proposal.purpose {

@@ -112,7 +112,8 @@ impl ReceivedDde {
         &self.common
     }
 
-    /// Answers with the first common group: the RGI to send, and the state that waits for the MPIT.
+    /// Answers with the first common group and a fresh `ephemeral` key: the RGI to send, and the
+    /// state that waits for the MPIT.
     ///
     /// # Errors
     /// [`Reject::NoCommonGroup`], [`Reject::Stale`] if a key has ended meanwhile, or
@@ -122,6 +123,7 @@ impl ReceivedDde {
         keyring: &Keyring,
         router: bool,
         parameters: SessionParameters,
+        ephemeral: KeyPair,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Result<(Responder, Vec<u8>), Reject> {
@@ -134,7 +136,6 @@ impl ReceivedDde {
         if !parameters_are_sound(parameters) {
             return Err(CreateError::Parameters.into());
         }
-        let ephemeral = KeyPair::new(&crypto::random_secret(rng));
         let e_r = ephemeral.public();
         let sids = (self.id, NegotiationId(crypto::random(rng)));
         let standing = own_standing(keyring, router);

@@ -1,6 +1,7 @@
 //! Negotiations others start: DDE and MPIT come in, RGI, CDN and NOMATCH go out.
 
 use super::Engine;
+use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
@@ -28,6 +29,7 @@ pub(super) struct Answers {
     by_initiator: BTreeMap<NegotiationId, Answer>,
     seen: Seen,
     nomatch: Budget,
+    pub(super) early: Early,
 }
 
 struct Answer {
@@ -117,13 +119,20 @@ impl Answers {
         self.by_initiator.retain(|_, answer| !matches!(answer.state, AnswerState::Refused));
     }
 
-    /// The two ends now share newer keys than those that an MPIT to an answer given until
-    /// `started` would bring: if it is still under way, its initiator has given up on it.
-    pub(super) fn forget_older(&mut self, pair: HostPair, started: Instant) {
-        self.by_initiator.retain(|_, answer| {
-            let waits = matches!(answer.state, AnswerState::ExpectMpit { .. });
-            !waits || answer.pair != pair || answer.started > started
+    /// Removes answers to this pair given until `started` that still wait for an MPIT, and gives
+    /// the indices they offered.
+    fn take_older(&mut self, pair: HostPair, started: Instant) -> Vec<SessionIndex> {
+        let mut indices = Vec::new();
+        self.by_initiator.retain(|_, answer| match answer.state {
+            AnswerState::ExpectMpit { index, .. }
+                if answer.pair == pair && answer.started <= started =>
+            {
+                indices.push(index);
+                false
+            }
+            _ => true,
         });
+        indices
     }
 }
 
@@ -310,15 +319,20 @@ impl Engine {
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
-        let (id, ephemeral) = (dde.id, dde.ephemeral);
+        let (id, theirs) = (dde.id, dde.ephemeral);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
         let wire = self.own_wire(pair, interface);
         let router = !self.is_local(pair.local.0);
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
+        let ephemeral = self.ephemerals.take(&mut self.rng);
         let (responder, reply) = dde
-            .answer(keyring, router, parameters, &mut self.rng, now.unix)
+            .answer(keyring, router, parameters, ephemeral, &mut self.rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
+        if via == Via::Echo {
+            // Inside a session the initiator uses the new keys only once we confirmed them.
+            self.answers.early.expect(index, pair.remote.0);
+        }
         let answer = Answer {
             pair,
             interface,
@@ -330,7 +344,7 @@ impl Engine {
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
-        self.answers.seen.insert(&ephemeral, now.mono);
+        self.answers.seen.insert(&theirs, now.mono);
         self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
         self.send_reply(reply, via, pair, interface, arrival);
         Ok(())
@@ -372,11 +386,20 @@ impl Engine {
             answer.reply = cdn.clone();
             answer.repeats = 0;
         }
-        self.answers.forget_older(pair, started);
+        self.forget_older_answers(pair, started);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
         self.send_reply(cdn, via, pair, interface, arrival);
         self.end_state_before(before, pair, index, took, now);
+        self.open_early(index, now);
         Ok(())
+    }
+
+    /// The two ends now share newer keys than those that an MPIT to an answer given until
+    /// `started` would bring: if it is still under way, its initiator has given up on it.
+    pub(super) fn forget_older_answers(&mut self, pair: HostPair, started: Instant) {
+        for index in self.answers.take_older(pair, started) {
+            self.forget_early(index);
+        }
     }
 
     /// Another agent claims an address whose present owner was heard a moment ago.
@@ -488,8 +511,11 @@ impl Engine {
             AnswerState::ExpectMpit { .. } => RESPONDER_LIFETIME,
             AnswerState::Confirmed | AnswerState::Refused => ANSWERED_LIFETIME,
         };
-        if now.mono.since(answer.started) >= lifetime {
-            self.answers.by_initiator.remove(&id);
+        if now.mono.since(answer.started) >= lifetime
+            && let Some(answer) = self.answers.by_initiator.remove(&id)
+            && let AnswerState::ExpectMpit { index, .. } = answer.state
+        {
+            self.forget_early(index);
         }
     }
 }

@@ -41,6 +41,7 @@ impl Engine {
             match self.open_one(buffer, range, meta, now, sink) {
                 Ok((index, Content::Control(body))) => controls.push((index, body)),
                 Ok((index, Content::Data(bytes))) => tally(&mut touched, index, bytes),
+                Ok((_, Content::Early)) => {}
                 Err(reason) => self.dropped_in(reason),
             }
         }
@@ -65,7 +66,10 @@ impl Engine {
         let start = range.start;
         let datagram = &mut buffer[range];
         let shim = Shim::parse(datagram).ok_or(DropReason::TooShort)?;
-        let session = self.sessions.get_mut(shim.index).ok_or(DropReason::NoSession)?;
+        let Some(session) = self.sessions.get_mut(shim.index) else {
+            self.keep_early(shim.index, datagram, meta)?;
+            return Ok((shim.index, Content::Early));
+        };
         let opened = session.opener.open(datagram)?;
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
@@ -108,6 +112,8 @@ impl Engine {
 enum Content {
     Control(Vec<u8>),
     Data(usize),
+    /// Waits for its session.
+    Early,
 }
 
 fn tally(touched: &mut Vec<(SessionIndex, Tally)>, index: SessionIndex, bytes: usize) {

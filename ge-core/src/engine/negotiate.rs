@@ -55,9 +55,12 @@ impl Engine {
         let keyring = self.keyring.as_ref()?;
         let proposal = Proposal { pair: source, ports, mode, router, purpose };
         let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
-        let (initiator, message) =
-            Initiator::create_dde(keyring, &proposal, binding, parameters, &mut self.rng, now.unix)
-                .ok()?;
+        let rng = &mut self.rng;
+        let ephemeral = self.ephemerals.take(rng);
+        let (initiator, message) = Initiator::create_dde(
+            keyring, &proposal, binding, parameters, ephemeral, rng, now.unix,
+        )
+        .ok()?;
         Some(Negotiation {
             initiator,
             via,
@@ -338,7 +341,7 @@ impl Engine {
             && let Some(negotiation) = protected.rekey.take()
         {
             self.negotiations.remove(&negotiation.initiator.id());
-            self.answers.forget_older(pair, now.mono);
+            self.forget_older_answers(pair, now.mono);
         }
         let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         if protected.next == Some(index) {

@@ -5,7 +5,7 @@ use crate::Now;
 use crate::timer::Timer;
 
 impl Engine {
-    /// Acts on every deadline up to `now`.
+    /// Acts on every deadline up to `now`. Then there is time for what only saves time later.
     pub fn tick(&mut self, now: Now) {
         while let Some((armed, timer)) = self.timers.pop_due(now.mono) {
             match timer {
@@ -19,5 +19,6 @@ impl Engine {
                 Timer::Tentative(id) => self.tentative_aged(id, now),
             }
         }
+        self.ephemerals.refill(&mut self.rng);
     }
 }

@@ -3,6 +3,7 @@
 use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use crate::run::Run;
 use ge_core::cert::CertRole;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{Binding, CreateError, Initiator, Reject, consume_dde};
 use ge_core::flow::HostPair;
 use ge_core::id::{Epoch, GroupId, SessionIndex};
@@ -238,8 +239,16 @@ fn what_cannot_be_negotiated_is_said_at_once() {
         change(&mut run);
         let binding = run.binding;
         let parameters = parameters(index);
-        Initiator::create_dde(&run.i, &run.proposal, binding, parameters, &mut run.rng, run.unix)
-            .err()
+        Initiator::create_dde(
+            &run.i,
+            &run.proposal,
+            binding,
+            parameters,
+            KeyPair::generate(&mut run.rng),
+            &mut run.rng,
+            run.unix,
+        )
+        .err()
     };
     let same = |_: &mut Run| ();
     assert_eq!(create(&member, &same, 1), None);

@@ -3,6 +3,7 @@
 use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use ge_core::UnixTime;
 use ge_core::addr::WireAddr;
+use ge_core::crypto::x25519::KeyPair;
 use ge_core::crypto::{Rng, kdf};
 use ge_core::dprp::{
     Agreement, Binding, Initiator, Proposal, Reject, Responder, SessionParameters, consume_dde,
@@ -57,14 +58,17 @@ impl Run {
         let wire = WireAddr(self.proposal.pair.local.0);
         let Self { i, rng, unix, proposal, binding, .. } = self;
         let parameters = SessionParameters { wire, ..parameters(11) };
-        Initiator::create_dde(i, proposal, *binding, parameters, rng, *unix).unwrap()
+        let ephemeral = KeyPair::generate(rng);
+        Initiator::create_dde(i, proposal, *binding, parameters, ephemeral, rng, *unix).unwrap()
     }
 
     pub fn rgi(&mut self, dde: &[u8]) -> Result<(Responder, Vec<u8>), Reject> {
         let received = consume_dde(&self.r, dde, self.binding, self.unix)?;
         let wire = WireAddr(self.proposal.pair.remote.0);
         let parameters = SessionParameters { wire, ..parameters(22) };
-        received.answer(&self.r, self.answers_as_router, parameters, &mut self.rng, self.unix)
+        let Self { r, rng, answers_as_router: router, .. } = self;
+        let ephemeral = KeyPair::generate(rng);
+        received.answer(r, *router, parameters, ephemeral, rng, self.unix)
     }
 
     pub fn mpit(

@@ -315,7 +315,9 @@ impl EventLoop {
                 Output::Transmit(transmit) => self.devices.transmit(&transmit),
                 Output::Datagrams(run) => self.devices.send_run(&run),
                 Output::PutBack(frame) => self.put_back(&frame),
-                Output::Deliver(packet) => self.devices.deliver_packet(&packet),
+                Output::Deliver(packet) | Output::Opened(packet) => {
+                    self.devices.deliver_packet(&packet);
+                }
                 Output::Kernel(verdict) => self.verdicts.push(verdict),
                 Output::Event(event) => {
                     self.metrics.observe(&event);

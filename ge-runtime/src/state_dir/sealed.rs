@@ -8,7 +8,6 @@
 //! The seal makes a copied file useless without the machine's identity and finds every damage.
 //! The nonce is random and 192 bits long, so files may be written for ever under one key.
 
-use crate::entropy::{self, EntropyError};
 use chacha20poly1305::aead::{Aead as _, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305};
 use ge_core::membership::Identity;
@@ -19,19 +18,25 @@ use zeroize::Zeroizing;
 const MAGIC: &[u8; 8] = b"gesms/1\n";
 const SALT: &[u8] = b"ges membership cache/1";
 
-/// Seals `text` for this identity.
-pub(super) fn seal(identity: &Identity, text: &[u8]) -> Result<Vec<u8>, EntropyError> {
-    let mut nonce = [0; 24];
-    entropy::fill(&mut nonce)?;
+/// Length of the nonce.
+pub const NONCE: usize = 24;
+
+/// Seals `text` for this identity. The nonce is random, and never used before.
+///
+/// # Panics
+/// Never: a membership is far below the cipher's limit of 256 GiB.
+#[must_use]
+pub fn seal(identity: &Identity, nonce: &[u8; NONCE], text: &[u8]) -> Vec<u8> {
     let sealed = cipher(identity)
-        .encrypt(&nonce.into(), Payload { msg: text, aad: MAGIC })
+        .encrypt(&(*nonce).into(), Payload { msg: text, aad: MAGIC })
         .expect("invariant: a membership is far below the 256 GiB limit");
-    Ok([&MAGIC[..], &nonce, &sealed].concat())
+    [&MAGIC[..], nonce, &sealed].concat()
 }
 
 /// Opens what [`seal`] made; `None` if it is damaged or of another identity.
-pub(super) fn open(identity: &Identity, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let (nonce, sealed) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<24>()?;
+#[must_use]
+pub fn open(identity: &Identity, bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (nonce, sealed) = bytes.strip_prefix(MAGIC)?.split_first_chunk::<NONCE>()?;
     let payload = Payload { msg: sealed, aad: MAGIC };
     cipher(identity).decrypt(&(*nonce).into(), payload).ok().map(Zeroizing::new)
 }
@@ -58,7 +63,7 @@ mod tests {
 
     #[test]
     fn only_the_same_identity_opens_and_every_damage_is_found() {
-        let sealed = seal(&identity(1), b"text").unwrap();
+        let sealed = seal(&identity(1), &[7; NONCE], b"text");
         assert_eq!(open(&identity(1), &sealed).unwrap().as_slice(), b"text");
         assert!(open(&identity(2), &sealed).is_none());
         for place in 0..sealed.len() {

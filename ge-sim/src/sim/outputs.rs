@@ -66,6 +66,10 @@ impl Sim {
                 self.accept(id, packet, Origin::Genuine);
                 0
             }
+            Output::Opened(packet) => {
+                self.deliver_opened(id, &packet);
+                0
+            }
             Output::Kernel(verdict) => {
                 let now = self.now;
                 self.node_mut(id).apply(verdict, now);

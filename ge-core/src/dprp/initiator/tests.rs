@@ -27,11 +27,20 @@ impl Scene {
         let domain = Domain::new(1);
         let (i, r) = (domain.member(1, &[1]).keyring(), domain.member(2, &[1]).keyring());
         let mut rng = rng(1);
-        let (initiator, dde) =
-            Initiator::create_dde(&i, &proposal(), Binding::Fresh, parameters(1), &mut rng, NOW)
-                .unwrap();
+        let (initiator, dde) = Initiator::create_dde(
+            &i,
+            &proposal(),
+            Binding::Fresh,
+            parameters(1),
+            KeyPair::generate(&mut rng),
+            &mut rng,
+            NOW,
+        )
+        .unwrap();
         let (responder, rgi) = consume_dde(&r, &dde, Binding::Fresh, NOW)
-            .and_then(|dde| dde.answer(&r, false, parameters(2), &mut rng, NOW))
+            .and_then(|dde| {
+                dde.answer(&r, false, parameters(2), KeyPair::generate(&mut rng), &mut rng, NOW)
+            })
             .unwrap();
         Self { i, r, rng, initiator, responder, rgi }
     }

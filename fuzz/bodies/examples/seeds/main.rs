@@ -2,23 +2,29 @@
 //!
 //! `cargo run -p fuzz-bodies --example seeds`
 
+mod agent;
+mod kernel;
+
 #[allow(dead_code, reason = "the packets' own tests use the rest")]
-#[path = "../../../ge-core/tests/packets/build.rs"]
+#[path = "../../../../ge-core/tests/packets/build.rs"]
 mod build;
 #[allow(dead_code, reason = "the packets' own tests use the rest")]
-#[path = "../../../ge-core/tests/packets/reference.rs"]
+#[path = "../../../../ge-core/tests/packets/reference.rs"]
 mod reference;
 
 use fuzz_bodies::domain::{Domain, NOW, proposal};
 use fuzz_bodies::{Scene, TARGETS};
 use ge_core::crypto::sha256;
+use ge_core::fragment::fragment_ipv4;
 use ge_core::membership::Secret32;
 use ge_core::mode::Prefix;
 use ge_core::shim::Kind;
 use ge_core::traffic::{AeadKind, Sealer};
 use ge_core::wire::dprp::dde::DdeFacts;
 use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
-use ge_core::wire::dprp::{MAC_LEN, Standing};
+use ge_core::wire::dprp::{MAC_LEN, MAGIC, Standing};
+use ge_core::wire::icmp::emit_echo;
+use ge_core::wire::ip;
 use ge_core::wire::vnet::VnetHeader;
 use mgmt_api::{HexBytes, Secret, Token};
 use std::path::PathBuf;
@@ -55,9 +61,40 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "vnet_hdr" => packets(|vnet| vnet.emit().to_vec()),
         "segment" => packets(|vnet| [&150_u16.to_be_bytes()[..], &vnet.emit()].concat()),
         "token" => vec![token().encode().as_bytes().to_vec()],
-        "bundle" => vec![include_bytes!("../../../mgmt-api/tests/golden/bundle.json").to_vec()],
-        other => panic!("no seeds for target {other}"),
+        "bundle" => vec![include_bytes!("../../../../mgmt-api/tests/golden/bundle.json").to_vec()],
+        "rest_body" => rest_bodies(),
+        "reassembly" => vec![fragments(1200, false), fragments(900, true)],
+        "netlink" => kernel::answers(),
+        "echo_reply" => kernel::replies(),
+        other => agent::right(other),
     }
+}
+
+fn rest_bodies() -> Vec<Vec<u8>> {
+    vec![
+        include_bytes!("../../../../mgmt-api/tests/golden/enrol-request.json").to_vec(),
+        include_bytes!("../../../../mgmt-api/tests/golden/renew-request.json").to_vec(),
+        include_bytes!("../../../../mgmt-api/tests/golden/error.json").to_vec(),
+    ]
+}
+
+/// A message of this length as a path of 576 bytes hands it on, its first fragment twice or once.
+fn fragments(length: usize, doubled: bool) -> Vec<u8> {
+    let (from, to) = build::v4();
+    let message = [&MAGIC[..], &vec![0x5a; length - MAGIC.len()]].concat();
+    let mut packet = build::ip_packet((from, to), 1, &emit_echo(true, 7, 1, &message, from, to));
+    // Without "don't fragment", which the checksum then does not count.
+    packet[6] = 0;
+    let sum = u16::from_be_bytes([packet[10], packet[11]]);
+    packet[10..12].copy_from_slice(&(sum + 0x4000).to_be_bytes());
+    let view = ip::parse(&packet).expect("built well");
+    let mut cut: Vec<Vec<u8>> = Vec::new();
+    fragment_ipv4(&packet, &view, 576, &mut |part| cut.push(part.to_vec())).expect("may be cut");
+    if doubled {
+        cut.insert(0, cut[0].clone());
+    }
+    let prefixed = |part: &Vec<u8>| [&(part.len() as u16).to_be_bytes()[..], part].concat();
+    cut.iter().flat_map(prefixed).collect()
 }
 
 fn token() -> Token {
