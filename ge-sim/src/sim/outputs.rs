@@ -7,7 +7,7 @@ use crate::packet::{NodeId, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::flow::HostPair;
-use ge_core::io::{Event as Told, NegotiationResult, Output};
+use ge_core::io::{Event as Told, NegotiationResult, Output, VNET_LEN};
 use ge_core::limits::PIT_ROWS_HOST;
 use ge_core::wire::protocol;
 
@@ -67,7 +67,7 @@ impl Sim {
                 0
             }
             Output::Opened(packet) => {
-                self.deliver_opened(id, &packet);
+                self.deliver_opened(id, [0; VNET_LEN], packet);
                 0
             }
             Output::Kernel(verdict) => {
