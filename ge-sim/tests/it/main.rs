@@ -9,6 +9,7 @@ mod losses;
 mod paths;
 mod seeds;
 mod sessions;
+mod spoofing;
 
 use ge_core::{GroupId, Mode};
 use ge_sim::{NodeId, Sim};
