@@ -14,6 +14,8 @@ use crate::packet::NodeId;
 use crate::sim::Sim;
 use ge_core::io::FlowSnapshot;
 use ge_core::mode::{Prefix, Role};
+use ge_core::{Mode, Transit};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Most routers of a path: as many agents between two hosts as a message has room for.
@@ -67,6 +69,47 @@ impl Plan {
         let routers = self.routers.iter().map(|router| router.agent.clone());
         self.source.clone().into_iter().chain(routers).chain(self.destination.clone()).collect()
     }
+
+    /// Gives all agents, in path order, their modes.
+    pub fn set_modes(&mut self, modes: impl IntoIterator<Item = Mode>) {
+        let routers = self.routers.iter_mut().map(|router| &mut router.agent);
+        let agents = self.source.iter_mut().chain(routers).chain(&mut self.destination);
+        for (agent, mode) in agents.zip(modes) {
+            agent.mode = mode;
+        }
+    }
+}
+
+/// As DESIGN.md section 5 draws paths: `S` a host agent, `N>` a router of the source's side, `>N` of
+/// the destination's, `T` of neither, `t` an ordinary machine; `strict` and `any` where a closed
+/// agent is not vouched.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut stops = Vec::new();
+        let host = |agent: &Option<Agent>| {
+            agent.as_ref().map_or_else(|| "t".to_owned(), |agent| format!("S{}", brief(agent)))
+        };
+        stops.push(host(&self.source));
+        for Router { agent, outside } in &self.routers {
+            let letter = if agent.standing == Standing::Transit { 'T' } else { 'N' };
+            stops.push(match outside {
+                Outside::Destination => format!("{letter}>{}", brief(agent)),
+                Outside::Source => format!(">{letter}{}", brief(agent)),
+            });
+        }
+        stops.push(host(&self.destination));
+        f.write_str(&stops.join(" - "))
+    }
+}
+
+fn brief(agent: &Agent) -> String {
+    let groups: Vec<_> = agent.groups.iter().map(|group| group.0.to_string()).collect();
+    let transit = match (agent.mode, agent.transit) {
+        (Mode::Open, _) | (_, Transit::Vouched) => "",
+        (Mode::Closed, Transit::Strict) => " strict",
+        (Mode::Closed, Transit::Any) => " any",
+    };
+    format!("{{{}}}{}{transit}", groups.join(","), agent.mode.as_str())
 }
 
 /// A path in a simulation.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! One seed is one run. `ge-sim run --seeds 10000` runs many; a seed that fails is printed with
-//! the command that replays it, and belongs into `seeds.txt` from then on.
+//! the command that replays it, and is kept in `seeds` from then on.
 //!
 //! Machines reach each other directly, or in a row through routers with agents ([`chain`]).
 //!

@@ -4,7 +4,7 @@ mod options;
 mod table;
 
 use ge_sim::matrix::{self, case::Case};
-use ge_sim::scenario::{self, Outcome};
+use ge_sim::scenario::{Outcome, World};
 use options::{Many, Matrix, Options, USAGE};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -19,7 +19,7 @@ const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     match options::parse(std::env::args().skip(1)) {
-        Ok(Options::One { seed, trace }) => one(seed, trace),
+        Ok(Options::One { world, seed, trace }) => one(world, seed, trace),
         Ok(Options::Many(many)) => run(&many),
         Ok(Options::Matrix(cases)) => modes(&cases),
         Err(why) => {
@@ -50,8 +50,8 @@ fn modes(matrix: &Matrix) -> ExitCode {
     if good == found.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn one(seed: u64, trace: bool) -> ExitCode {
-    match guarded(seed, trace) {
+fn one(world: World, seed: u64, trace: bool) -> ExitCode {
+    match guarded(world, seed, trace) {
         Ok(Outcome { events, simulated }) => {
             let seconds = simulated / 1_000_000;
             println!("seed {seed}: {events} events, {seconds} s simulated, all invariants held");
@@ -59,22 +59,32 @@ fn one(seed: u64, trace: bool) -> ExitCode {
         }
         Err(why) => {
             eprintln!("{why}");
-            println!("{}", replay(seed));
+            println!("{}", replay(world, seed));
             ExitCode::FAILURE
         }
     }
 }
 
 /// A panic is a finding like any other, and must name its seed.
-fn guarded(seed: u64, trace: bool) -> Result<Outcome, String> {
-    catch_unwind(|| scenario::run(seed, trace, None))
+fn guarded(world: World, seed: u64, trace: bool) -> Result<Outcome, String> {
+    catch_unwind(|| world.run(seed, trace))
         .map_err(|_| format!("panic in seed {seed}"))?
         .map_err(|violation| violation.to_string())
 }
 
 /// The one line that shows a failure again.
-fn replay(seed: u64) -> String {
-    format!("cargo run --release -p ge-sim -- run --seed {seed} --trace")
+fn replay(world: World, seed: u64) -> String {
+    let world = world.as_str();
+    format!("cargo run --release -p ge-sim -- run --world {world} --seed {seed} --trace")
+}
+
+/// Keeps a seed that failed, for the test that replays them. What cannot be written was printed.
+fn keep(world: World, seed: u64, why: &str) {
+    let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/seeds");
+    let file = format!("{seeds}/{}-{seed}.txt", world.as_str());
+    if let Err(error) = std::fs::write(&file, format!("{why}\n")) {
+        eprintln!("{file}: {error}");
+    }
 }
 
 /// What many seeds came to.
@@ -83,16 +93,17 @@ struct Totals {
     passed: u64,
     events: u64,
     simulated: u64,
-    failed: Vec<(u64, String)>,
+    failed: Vec<(World, u64, String)>,
 }
 
 fn run(many: &Many) -> ExitCode {
     let started = Instant::now();
     let mut totals = all(many);
     totals.failed.sort();
-    for (seed, why) in &totals.failed {
+    for (world, seed, why) in &totals.failed {
         eprintln!("{why}");
-        println!("{}", replay(*seed));
+        println!("{}", replay(*world, *seed));
+        keep(*world, *seed, why);
     }
     let Totals { passed, events, simulated, failed } = totals;
     let rate = passed as f64 / started.elapsed().as_secs_f64();
@@ -107,8 +118,10 @@ fn run(many: &Many) -> ExitCode {
 }
 
 fn all(many: &Many) -> Totals {
-    let next = AtomicU64::new(many.from);
-    let end = many.from + many.seeds;
+    // Worlds take turns, so that the first seeds of each are run first.
+    let worlds = many.worlds.len() as u64;
+    let (next, end) = (AtomicU64::new(0), many.seeds * worlds);
+    let nth = |run: u64| (many.worlds[(run % worlds) as usize], many.from + run / worlds);
     let (sender, results) = mpsc::channel();
     let mut totals = Totals::default();
     std::thread::scope(|scope| {
@@ -116,16 +129,20 @@ fn all(many: &Many) -> Totals {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || sender.send((seed, guarded(seed, false))).is_err() {
+                    let run = next.fetch_add(1, Ordering::Relaxed);
+                    if run >= end {
+                        return;
+                    }
+                    let (world, seed) = nth(run);
+                    if sender.send((world, seed, guarded(world, seed, false))).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for (seed, result) in results {
-            totals.add(seed, result, many.seeds);
+        for (world, seed, result) in results {
+            totals.add(world, seed, result, end);
             if !totals.failed.is_empty() && !many.keep_going {
                 next.store(end, Ordering::Relaxed);
                 break;
@@ -136,17 +153,17 @@ fn all(many: &Many) -> Totals {
 }
 
 impl Totals {
-    fn add(&mut self, seed: u64, result: Result<Outcome, String>, seeds: u64) {
+    fn add(&mut self, world: World, seed: u64, result: Result<Outcome, String>, runs: u64) {
         match result {
             Ok(outcome) => {
                 self.passed += 1;
                 self.events += outcome.events;
                 self.simulated += outcome.simulated;
                 if self.passed.is_multiple_of(PROGRESS) {
-                    eprintln!("{} of {seeds} seeds", self.passed);
+                    eprintln!("{} of {runs} runs", self.passed);
                 }
             }
-            Err(why) => self.failed.push((seed, why)),
+            Err(why) => self.failed.push((world, seed, why)),
         }
     }
 }

@@ -90,7 +90,8 @@ pub fn run(case: Case, settings: Settings) -> Found {
     let observed = catch_unwind(|| {
         let (mut sim, chain) = run::world(settings.seed, settings.v4, GROUPS, &plan);
         sim.trace = settings.trace;
-        run::observe(&mut sim, &chain).map_err(|violation| violation.to_string())
+        run::observe(&mut sim, &chain, run::Patience::Short)
+            .map_err(|violation| violation.to_string())
     });
     match observed.unwrap_or_else(|_| Err("panic".to_owned())) {
         Ok(run::Observed { verdicts, odd }) => Found { case, verdicts, expected, odd },

@@ -3,16 +3,18 @@
 
 use ge_core::Transit;
 use ge_sim::matrix::Settings;
+use ge_sim::scenario::World;
 use std::fmt::Display;
 use std::str::FromStr;
 
 /// How the program is called.
 pub(crate) const USAGE: &str = "\
-usage: ge-sim run [--seeds N] [--from S] [--jobs J] [--keep-going]
-       ge-sim run --seed S [--trace]
+usage: ge-sim run [--world mesh|path] [--seeds N] [--from S] [--jobs J] [--keep-going]
+       ge-sim run --world mesh|path --seed S [--trace]
        ge-sim matrix [--json] [--transit strict|vouched|any] [--case CASE] [--seed S]
                      [--ipv6] [--trace]
 
+  --world W      machines that reach each other directly, or in a row (both)
   --seeds N      how many seeds (1000)
   --from S       the first seed (0)
   --jobs J       threads (2)
@@ -29,6 +31,8 @@ usage: ge-sim run [--seeds N] [--from S] [--jobs J] [--keep-going]
 pub(crate) enum Options {
     /// One seed.
     One {
+        /// Its world.
+        world: World,
         /// The seed.
         seed: u64,
         /// Print what happens.
@@ -43,6 +47,7 @@ pub(crate) enum Options {
 /// Many seeds.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Many {
+    pub(crate) worlds: Vec<World>,
     pub(crate) seeds: u64,
     pub(crate) from: u64,
     pub(crate) jobs: u64,
@@ -68,10 +73,12 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Optio
 }
 
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut many = Many { seeds: 1000, from: 0, jobs: 2, keep_going: false };
+    let mut many =
+        Many { worlds: World::ALL.to_vec(), seeds: 1000, from: 0, jobs: 2, keep_going: false };
     let (mut seed, mut trace) = (None, false);
     while let Some(name) = arguments.next() {
         match name.as_str() {
+            "--world" => many.worlds = vec![world(&value::<String>(&name, &mut arguments)?)?],
             "--seeds" => many.seeds = value(&name, &mut arguments)?,
             "--from" => many.from = value(&name, &mut arguments)?,
             "--jobs" => many.jobs = value(&name, &mut arguments)?,
@@ -81,10 +88,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
             _ => return Err(format!("unknown option {name}")),
         }
     }
-    match seed {
-        Some(seed) => Ok(Options::One { seed, trace }),
-        None if trace => Err("--trace needs --seed".to_owned()),
-        None => Ok(Options::Many(many)),
+    match (seed, many.worlds.as_slice()) {
+        (Some(seed), &[world]) => Ok(Options::One { world, seed, trace }),
+        (Some(_), _) => Err("--seed needs --world".to_owned()),
+        (None, _) if trace => Err("--trace needs --seed".to_owned()),
+        (None, _) => Ok(Options::Many(many)),
     }
 }
 
@@ -113,6 +121,10 @@ fn value<T: FromStr<Err: Display>>(
     value.parse().map_err(|why| format!("{name} {value}: {why}"))
 }
 
+fn world(text: &str) -> Result<World, String> {
+    World::named(text).ok_or_else(|| format!("--world {text}: mesh or path"))
+}
+
 fn transit(text: &str) -> Result<Transit, String> {
     [Transit::Strict, Transit::Vouched, Transit::Any]
         .into_iter()
@@ -130,10 +142,20 @@ mod tests {
 
     #[test]
     fn options_truth_table() {
-        assert_eq!(read("run --seed 7 --trace"), Ok(Options::One { seed: 7, trace: true }));
-        let many = Many { seeds: 5, from: 9, jobs: 2, keep_going: true };
+        let one = Options::One { world: World::Path, seed: 7, trace: true };
+        assert_eq!(read("run --world path --seed 7 --trace"), Ok(one));
+        let many =
+            Many { worlds: World::ALL.to_vec(), seeds: 5, from: 9, jobs: 2, keep_going: true };
         assert_eq!(read("run --seeds 5 --from 9 --keep-going"), Ok(Options::Many(many)));
-        for wrong in ["", "walk", "run --seeds", "run --seeds x", "run --trace", "run --speed 1"] {
+        for wrong in [
+            "",
+            "walk",
+            "run --seeds",
+            "run --seeds x",
+            "run --trace",
+            "run --speed 1",
+            "run --seed 7",
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         for wrong in ["matrix --transit all", "matrix --case", "matrix --seeds 3"] {

@@ -1,5 +1,7 @@
 //! A whole run drawn from a seed: who there is, what they send, what goes wrong, and whether all is
-//! well in the end.
+//! well in the end. Here machines that reach each other directly; in [`path`] machines in a row.
+
+pub mod path;
 
 use crate::check::{Invariant, Violation};
 use crate::fault::{Cast, Fault, plan};
@@ -21,6 +23,46 @@ const SETTLE: Duration = Duration::from_secs(14);
 const PROOF: Duration = Duration::from_secs(3);
 /// Packets sent this shortly before the end may still be on their way.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
+
+/// A kind of world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum World {
+    /// Machines that reach each other directly.
+    Mesh,
+    /// Machines in a row.
+    Path,
+}
+
+impl World {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::Mesh, Self::Path];
+
+    /// `mesh` or `path`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Mesh => "mesh",
+            Self::Path => "path",
+        }
+    }
+
+    /// The world of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|world| world.as_str() == name)
+    }
+
+    /// Runs the scenario of a seed.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run(self, seed: u64, trace: bool) -> Result<Outcome, Violation> {
+        match self {
+            Self::Mesh => run(seed, trace, None),
+            Self::Path => path::run(seed, trace),
+        }
+    }
+}
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,12 +6,29 @@ use crate::chain::{Chain, Plan};
 use crate::check::{Track, Violation};
 use crate::packet::{NodeId, Parcel};
 use crate::sim::Sim;
+use ge_core::limits::ASK_AGAIN_LAST;
 use ge_core::{GroupId, Mode};
 use std::time::Duration;
 
-/// An application tries for so long, this often: longer than the longest ladder, and than the time
-/// a refused destination is left alone.
-const SETTLE: Duration = Duration::from_secs(6);
+/// How long an application tries before its flow is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Longer than the longest ladder, and than the time a refused destination is left alone.
+    Short,
+    /// Until an open agent that let the flow go in clear has asked again.
+    Long,
+}
+
+impl Patience {
+    const fn settle(self) -> Duration {
+        match self {
+            Self::Short => Duration::from_secs(6),
+            Self::Long => Duration::from_secs(14).saturating_add(ASK_AGAIN_LAST),
+        }
+    }
+}
+
+/// It tries this often.
 const EVERY: Duration = Duration::from_millis(250);
 /// Packets by which the verdict is judged.
 const PROOFS: u32 = 3;
@@ -35,10 +52,10 @@ pub struct Observed {
 ///
 /// # Errors
 /// The first violation of an invariant.
-pub fn observe(sim: &mut Sim, chain: &Chain) -> Result<Observed, Violation> {
+pub fn observe(sim: &mut Sim, chain: &Chain, patience: Patience) -> Result<Observed, Violation> {
     let (source, destination) = (chain.source(), chain.destination());
     let begin = sim.now();
-    while sim.now() - begin < SETTLE.as_micros() as u64 {
+    while sim.now() - begin < patience.settle().as_micros() as u64 {
         sim.send(source, destination, SIZE);
         sim.run_for(EVERY)?;
     }

@@ -56,7 +56,7 @@ impl Sim {
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return };
-        let new = engine.flow_snapshot(pair, now).is_none();
+        let new = !of_others && engine.flow_snapshot(pair, now).is_none();
         let mut batch = SealedBatch::default();
         let mut captured = Frame { direction: Direction::Outgoing(INTERFACE), bytes: &mut bytes };
         let done = engine.outgoing(&mut captured, &mut batch, now);
@@ -79,9 +79,7 @@ impl Sim {
     }
 
     fn row_is_pending(&self, id: NodeId, pair: HostPair) -> bool {
-        let node = self.node(id);
-        let row = node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)));
-        row.is_some_and(|row| row.verdict == "pending")
+        self.row_of(id, pair).is_some_and(|row| row.verdict == "pending")
     }
 
     pub(super) fn put_back(&mut self, id: NodeId, bytes: &[u8], by: LinkUse, origin: Origin) {
@@ -107,7 +105,10 @@ impl Sim {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
         let (instance, mode) = (node.instance, node.mode());
-        let asks = self.stands_for(id, view.source);
+        let row = self.row_of(id, HostPair::new(view.source, view.destination));
+        // Two others agreed for the packet's source, which may have had plaintext under way.
+        let agreed = row.is_some_and(|row| row.verdict == "transit");
+        let asks = !agreed && self.stands_for(id, view.source);
         self.check.emitted(&Emission { node: id, instance, mode, asks, packet: &packet, by });
         self.transmit(id, packet, origin);
     }

@@ -42,7 +42,7 @@ impl Sim {
         self.accept(id, packet, origin);
     }
 
-    fn row_of(&self, id: NodeId, pair: HostPair) -> Option<FlowSnapshot> {
+    pub(super) fn row_of(&self, id: NodeId, pair: HostPair) -> Option<FlowSnapshot> {
         let node = self.node(id);
         node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)))
     }

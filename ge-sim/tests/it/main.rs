@@ -1,11 +1,14 @@
 //! The simulator's tests: worlds set up by hand, worlds drawn from seeds, and checks that must fire.
 #![allow(clippy::unwrap_used)]
 
+mod blackholes;
+mod chains;
 mod clear;
 mod controls;
 mod crossings;
 mod epochs;
 mod losses;
+mod matrix;
 mod paths;
 mod seeds;
 mod sessions;

@@ -1,34 +1,50 @@
 //! Worlds drawn from seeds.
 
-use ge_sim::scenario;
+use ge_sim::scenario::World;
+use std::path::Path;
 
 /// Runs a seed and names it if it fails.
-fn check(seed: u64) {
-    if let Err(violation) = scenario::run(seed, false, None) {
-        panic!("{violation}\ncargo run --release -p ge-sim -- run --seed {seed} --trace");
+fn check(world: World, seed: u64) {
+    if let Err(violation) = world.run(seed, false) {
+        let world = world.as_str();
+        panic!(
+            "{violation}\ncargo run --release -p ge-sim -- run --world {world} --seed {seed} --trace"
+        );
     }
 }
 
 #[test]
-fn five_hundred_seeds() {
-    (0..500).for_each(check);
+fn five_hundred_seeds_of_machines_side_by_side() {
+    (0..500).for_each(|seed| check(World::Mesh, seed));
+}
+
+#[test]
+fn five_hundred_seeds_of_machines_in_a_row() {
+    (0..500).for_each(|seed| check(World::Path, seed));
 }
 
 #[test]
 fn seeds_that_failed_once() {
-    let seeds = include_str!("../../seeds.txt");
-    let seeds: Vec<u64> =
-        seeds.lines().filter_map(|line| line.split('#').next()?.trim().parse().ok()).collect();
-    assert!(!seeds.is_empty());
-    seeds.into_iter().for_each(check);
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
+    let mut replayed = 0;
+    for file in seeds.read_dir().unwrap() {
+        let path = file.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        let (world, seed) = name.split_once('-').unwrap();
+        check(World::named(world).unwrap(), seed.parse().unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 0);
 }
 
 #[test]
 fn scenario_is_a_function_of_its_seed() {
-    for seed in [3, 6, 14] {
-        assert_eq!(
-            scenario::run(seed, false, None).unwrap(),
-            scenario::run(seed, false, None).unwrap()
-        );
+    for world in World::ALL {
+        for seed in [3, 6, 14] {
+            assert_eq!(world.run(seed, false).unwrap(), world.run(seed, false).unwrap());
+        }
     }
 }

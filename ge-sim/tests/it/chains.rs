@@ -1,0 +1,208 @@
+//! Paths with agents between: restarts, forgotten rows, asymmetric ways, both ends at once.
+
+use crate::{ms, s};
+use ge_core::{GroupId, Mode, Transit};
+use ge_sim::chain::{Chain, Plan, Router};
+use ge_sim::fault::Fault;
+use ge_sim::matrix::oracle::{Agent, Standing};
+use ge_sim::matrix::run::world;
+use ge_sim::{NodeId, Sim, Traffic};
+
+/// `S1c N2o D1c`: a host agent first and last if the letter is small, otherwise routers; source or
+/// destination side, groups, mode. An end without one is an ordinary machine.
+fn plan(text: &str) -> Plan {
+    let mut plan = Plan::default();
+    for word in text.split_whitespace() {
+        let letters: Vec<char> = word.chars().collect();
+        let groups = letters.iter().filter_map(|c| c.to_digit(10)).map(GroupId).collect();
+        let mode = if letters.last() == Some(&'c') { Mode::Closed } else { Mode::Open };
+        let standing = match letters[0].to_ascii_uppercase() {
+            'S' => Standing::Source,
+            'D' => Standing::Destination,
+            _ => Standing::Transit,
+        };
+        let agent = Agent { standing, mode, transit: Transit::Vouched, groups };
+        match letters[0] {
+            's' => plan.source = Some(agent),
+            'd' => plan.destination = Some(agent),
+            _ => plan.routers.push(Router::new(agent)),
+        }
+    }
+    plan
+}
+
+fn chain(seed: u64, text: &str) -> (Sim, Chain) {
+    world(seed, true, 2, &plan(text))
+}
+
+/// Paths on which two agents protect, with agents between and beyond.
+const PROTECTED: [&str; 6] = [
+    "s1c T1c d1c",
+    "s1c S1c D1c d1c",
+    "S1c S1c D1c",
+    "S1o S1o D1o",
+    "S2o S1o T2o D1o D2o",
+    "s1o S2o D2o d1o",
+];
+
+fn talk(sim: &mut Sim, chain: &Chain, both: bool) {
+    sim.flow(chain.source(), chain.destination(), Traffic::Datagrams(300), ms(200));
+    if both {
+        sim.flow(chain.destination(), chain.source(), Traffic::Datagrams(300), ms(230));
+    }
+}
+
+/// Everything sent within the last three seconds but the very last arrives, protected.
+fn assert_up(sim: &mut Sim, chain: &Chain, both: bool, what: &str) {
+    let since = sim.now();
+    sim.run_for(s(3)).unwrap();
+    let (from, to) = (chain.source(), chain.destination());
+    let ways = [(from, to), (to, from)];
+    for (from, to) in &ways[..if both { 2 } else { 1 }] {
+        let tally = sim.check.tally(*from, *to, since, sim.now() - 300_000);
+        assert!(tally.sealed > 5 && tally.lost + tally.clear == 0, "{what}: {tally:?}");
+    }
+}
+
+fn restart(sim: &mut Sim, nodes: &[NodeId], cached: bool) {
+    for &node in nodes {
+        sim.at(s(0), Fault::Crash(node));
+        sim.at(ms(300), Fault::Start { node, cached });
+    }
+}
+
+#[test]
+fn restart_of_any_agent_and_of_all_recovers() {
+    for text in PROTECTED {
+        for both in [false, true] {
+            for cached in [false, true] {
+                let agents = plan(text).agents().len();
+                for which in 0..=agents {
+                    let (mut sim, path) = chain(1, text);
+                    talk(&mut sim, &path, both);
+                    sim.run_for(s(3)).unwrap();
+                    let all: Vec<NodeId> = path.agents.iter().map(|(node, _)| *node).collect();
+                    restart(
+                        &mut sim,
+                        all.get(which).map_or(&all[..], std::slice::from_ref),
+                        cached,
+                    );
+                    sim.run_for(s(12)).unwrap();
+                    let what = format!("{text}, agent {which} of {agents}, both {both}");
+                    assert_up(&mut sim, &path, both, &what);
+                }
+            }
+        }
+    }
+}
+
+/// New keys are agreed inside the session, which those between do not see.
+#[test]
+fn agents_between_keep_up_with_long_sessions() {
+    for text in PROTECTED {
+        let (mut sim, path) = chain(2, text);
+        talk(&mut sim, &path, true);
+        sim.run_for(s(2)).unwrap();
+        let since = sim.now();
+        sim.run_for(s(600)).unwrap();
+        let tally = sim.check.tally(path.source(), path.destination(), since, sim.now() - 300_000);
+        assert!(tally.sealed > 2990 && tally.clear == 0 && tally.lost < 5, "{text}: {tally:?}");
+        assert_up(&mut sim, &path, true, text);
+    }
+}
+
+/// A pause longer than what those between remember, shorter than what the ends do.
+#[test]
+fn rows_that_only_the_middle_forgot_come_back() {
+    for text in PROTECTED {
+        for pause in [60, 150, 190, 250, 310, 400] {
+            let (mut sim, path) = chain(3, text);
+            talk(&mut sim, &path, false);
+            sim.run_for(s(3)).unwrap();
+            sim.hush();
+            sim.run_for(s(pause)).unwrap();
+            talk(&mut sim, &path, false);
+            sim.run_for(s(12)).unwrap();
+            assert_up(&mut sim, &path, false, &format!("{text} after {pause} s"));
+        }
+    }
+}
+
+#[test]
+fn both_ends_at_once_leave_one_session() {
+    for text in PROTECTED {
+        for seed in 0..20 {
+            let (mut sim, path) = chain(seed, text);
+            sim.net.conditions.jitter = seed * 500;
+            talk(&mut sim, &path, true);
+            sim.run_for(s(15)).unwrap();
+            assert_up(&mut sim, &path, true, &format!("{text} seed {seed}"));
+            let rows = (0..path.agents.len()).filter_map(|at| path.row(&sim, at));
+            let protecting = rows.filter(|row| row.verdict == "protected").count();
+            assert_eq!(protecting, 2, "{text} seed {seed}");
+        }
+    }
+}
+
+/// What goes there passes the router between, what comes back does not.
+fn asymmetric(seed: u64, text: &str) -> (Sim, Chain) {
+    let (mut sim, path) = chain(seed, text);
+    let [before, after] = [path.path[0], path.path[2]];
+    for to in path.path[..1].to_vec() {
+        sim.route(after, to, before);
+    }
+    (sim, path)
+}
+
+#[test]
+fn closed_router_on_one_half_of_the_path_lets_nothing_pass() {
+    for text in ["s1c T1c d1c", "s1o T1c d1o"] {
+        let (mut sim, path) = asymmetric(4, text);
+        talk(&mut sim, &path, false);
+        sim.run_for(s(10)).unwrap();
+        let tally = sim.check.tally(path.source(), path.destination(), 0, sim.now() - 300_000);
+        assert_eq!((tally.sealed, tally.clear), (0, 0), "{text}");
+        assert_ne!(path.row(&sim, 1).map(|row| row.verdict), Some("transit"), "{text}");
+    }
+}
+
+#[test]
+fn open_router_on_one_half_of_the_path_is_in_nobodys_way() {
+    let (mut sim, path) = asymmetric(5, "s1o T1o d1o");
+    talk(&mut sim, &path, true);
+    sim.run_for(s(10)).unwrap();
+    assert_up(&mut sim, &path, true, "open");
+}
+
+#[test]
+fn machine_that_answers_no_ping_is_answered_for() {
+    for (text, agents) in
+        [("S1c D1c", 2), ("s1o D1o D1o", 3), ("S1o D2o D1o", 3), ("S1o D1c D1c", 3)]
+    {
+        let (mut sim, path) = chain(6, text);
+        sim.answers_ping(path.destination(), false);
+        talk(&mut sim, &path, false);
+        sim.run_for(s(5)).unwrap();
+        assert_up(&mut sim, &path, false, text);
+        let last = path.row(&sim, agents - 1).map(|row| row.verdict);
+        assert_eq!(last, Some("protected"), "{text}: the innermost answers");
+    }
+}
+
+#[test]
+fn large_packets_find_their_way() {
+    for text in PROTECTED {
+        for narrow in [1500, 1300, 1000] {
+            let (mut sim, path) = chain(7, text);
+            let middle = path.path.len() / 2;
+            let (one, other) = (path.path[middle - 1], path.path[middle]);
+            sim.flow(path.source(), path.destination(), Traffic::Stream(20_000), ms(300));
+            sim.flow(path.source(), path.destination(), Traffic::Datagrams(1500), ms(200));
+            sim.run_for(s(2)).unwrap();
+            sim.at(s(0), Fault::Mtu(one, other, narrow));
+            sim.at(s(0), Fault::Mtu(other, one, narrow));
+            sim.run_for(s(4)).unwrap();
+            assert_up(&mut sim, &path, false, &format!("{text} at {narrow}"));
+        }
+    }
+}
