@@ -21,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// `NLM_F_DUMP_INTR`: something changed while the kernel was listing.
 const DUMP_INTERRUPTED: u16 = 0x10;
-/// Listings in a row that may be interrupted before the last one is taken as it is.
+/// Listings in a row that may be interrupted before it is given up to get one of one moment.
 const DUMP_ATTEMPTS: usize = 4;
 
 /// Groups of events: links, addresses and routes of both IP versions (`RTMGRP_*`).
@@ -49,6 +49,7 @@ pub struct Link {
 pub fn list() -> Result<Vec<Link>, KernelError> {
     let failed = |error| KernelError::io("list the network interfaces", error);
     let mut links: Vec<Link> = dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .and_then(whole)
         .map_err(failed)?
         .into_iter()
         .filter_map(|message| match message {
@@ -57,7 +58,7 @@ pub fn list() -> Result<Vec<Link>, KernelError> {
         })
         .collect();
     let answer = dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()));
-    for message in answer.map_err(failed)? {
+    for message in answer.and_then(whole).map_err(failed)? {
         let RouteNetlinkMessage::NewAddress(message) = message else { continue };
         let owner = |link: &&mut Link| link.info.interface.0 == message.header.index;
         if let (Some(address), Some(link)) = (address(&message), links.iter_mut().find(owner)) {
@@ -76,7 +77,9 @@ pub fn default_route_interfaces() -> Result<BTreeSet<Interface>, KernelError> {
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
-        let routes = dump(RouteNetlinkMessage::GetRoute(message))
+        // Where thousands of routes come and go, no listing is of one moment; a default route that
+        // is missed once is found when the next one changes.
+        let (routes, _) = dump(RouteNetlinkMessage::GetRoute(message))
             .map_err(|error| KernelError::io("list the routes", error))?;
         for route in routes {
             if let RouteNetlinkMessage::NewRoute(route) = route {
@@ -233,8 +236,17 @@ fn default_route(message: &RouteMessage) -> Vec<Interface> {
     found
 }
 
+/// Messages of a listing, and whether it is of one moment.
+type Listing = (Vec<RouteNetlinkMessage>, bool);
+
+/// Refuses a listing that something changed under: what is missing there would be taken as gone,
+/// and an interface without its rules, or an address that is not ours, sends in clear.
+fn whole((list, whole): Listing) -> io::Result<Vec<RouteNetlinkMessage>> {
+    if whole { Ok(list) } else { Err(io::Error::other("they changed each time they were read")) }
+}
+
 /// Lists one kind of object, again if it changed meanwhile.
-fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+fn dump(request: RouteNetlinkMessage) -> io::Result<Listing> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_DUMP | NLM_F_REQUEST;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(request));
@@ -243,18 +255,19 @@ fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     packet.serialize(&mut bytes);
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
-    for attempt in 1.. {
+    let mut listing = (Vec::new(), false);
+    for _ in 0..DUMP_ATTEMPTS {
         socket.send(&bytes, 0)?;
-        let (list, whole) = read_dump(&socket)?;
-        if whole || attempt == DUMP_ATTEMPTS {
-            return Ok(list);
+        listing = read_dump(&socket)?;
+        if listing.1 {
+            break;
         }
     }
-    Ok(Vec::new())
+    Ok(listing)
 }
 
-/// Reads up to the end of a listing; whether it is of one moment.
-fn read_dump(socket: &Socket) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
+/// Reads up to the end of a listing.
+fn read_dump(socket: &Socket) -> io::Result<Listing> {
     let (mut list, mut whole) = (Vec::new(), true);
     loop {
         let (bytes, _) = socket.recv_from_full()?;
@@ -272,5 +285,17 @@ fn read_dump(socket: &Socket) -> io::Result<(Vec<RouteNetlinkMessage>, bool)> {
                 _ => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_that_was_interrupted_is_not_taken() {
+        let link = RouteNetlinkMessage::NewLink(LinkMessage::default());
+        assert!(whole((vec![link.clone()], false)).is_err());
+        assert_eq!(whole((vec![link.clone()], true)).unwrap(), [link]);
     }
 }
