@@ -362,7 +362,7 @@ impl Engine {
         now: Now,
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
-        let narrow = self.known_path(pair);
+        let path = self.known_path(pair);
         let protected =
             Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
         let before = match self.pit.get_mut(pair) {
@@ -373,7 +373,7 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, index, agreement, false, narrow, now);
+        self.add_session(pair, index, agreement, false, path, now);
         Ok(before)
     }
 
@@ -392,7 +392,7 @@ impl Engine {
             }
             Some(RowState::Pending(mut pending)) => {
                 self.negotiations.remove(&pending.negotiation.initiator.id());
-                self.became_protected(pair, took, now);
+                self.became_protected(pair, took);
                 let held = pending.held.take(&mut self.held);
                 self.release_sealed(held, now);
             }
@@ -400,9 +400,9 @@ impl Engine {
                 if let Some(negotiation) = plain.background {
                     self.negotiations.remove(&negotiation.initiator.id());
                 }
-                self.became_protected(pair, took, now);
+                self.became_protected(pair, took);
             }
-            None => self.became_protected(pair, took, now),
+            None => self.became_protected(pair, took),
         }
     }
 

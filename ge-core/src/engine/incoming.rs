@@ -88,7 +88,7 @@ impl Engine {
         match self.pit.get(pair).map(|row| &row.state) {
             Some(RowState::Protected(_)) => self.refuse_in(DropReason::ClearOnProtected),
             Some(RowState::Dropped(_)) => self.refuse_in(DropReason::Discarded),
-            Some(RowState::Pending(pending)) if !pending.may_pass => {
+            Some(RowState::Pending(_)) if !self.may_pass(pair.remote.0, now) => {
                 self.refuse_in(DropReason::ClosedMode)
             }
             None if self.sticky.contains(pair.remote.0, now.mono) => {

@@ -130,10 +130,9 @@ impl Engine {
         match &mut row.state {
             RowState::Pending(pending) => {
                 let took = now.mono.since(pending.negotiation.started);
-                let may_pass = pending.may_pass;
                 let result = NegotiationResult::NoAnswer;
                 self.event(Event::Negotiated { pair, result, took });
-                if may_pass {
+                if self.may_pass(pair.remote.0, now) {
                     self.settle_clear(pair, result, false, now);
                 } else {
                     self.settle_dropped(pair, result, now);
@@ -167,7 +166,7 @@ impl Engine {
         };
         let held_long_enough =
             now.mono.since(pending.negotiation.started) >= crate::limits::OPEN_HOLD;
-        if pending.may_pass && held_long_enough {
+        if held_long_enough && self.may_pass(pair.remote.0, now) {
             self.settle_clear(pair, NegotiationResult::NoAnswer, true, now);
         }
     }
@@ -227,8 +226,8 @@ impl Engine {
         now: Now,
     ) {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
-        let narrow = self.known_path(pair);
-        self.add_session(pair, index, agreement, true, narrow, now);
+        let path = self.known_path(pair);
+        self.add_session(pair, index, agreement, true, path, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);
@@ -254,7 +253,7 @@ impl Engine {
             protected.rekey = negotiation;
         }
         self.send_attempt(pair, now); // MPIT first, then the data behind it
-        self.became_protected(pair, took, now);
+        self.became_protected(pair, took);
         self.release_sealed(held, now);
     }
 
@@ -309,9 +308,9 @@ impl Engine {
         let took = now.mono.since(negotiation.started);
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));
-        let may_pass = matches!(&row.state, RowState::Pending(p) if p.may_pass);
         self.event(Event::Negotiated { pair, result, took });
-        match (pending, may_pass && mode == Mode::Open) {
+        let may_pass = mode == Mode::Open && self.may_pass(pair.remote.0, now);
+        match (pending, may_pass) {
             (true, true) => self.settle_clear(pair, result, false, now),
             (true, false) => self.settle_dropped(pair, result, now),
             (false, _) => self.background_nomatch(pair, now),
