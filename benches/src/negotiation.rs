@@ -10,7 +10,7 @@ use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
 use ge_core::{Mode, SessionIndex};
 use ge_sim::NodeId;
-use ge_sim::mgmt::Mgmt;
+use ge_sim::mgmt::{Admission, Mgmt};
 use ge_sim::node::START;
 use rand_core::SeedableRng as _;
 use std::net::Ipv4Addr;
@@ -23,7 +23,7 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
     let mut mgmt = Mgmt::new(Rng::seed_from_u64(3), START);
     let group = mgmt.add_group(START);
     let mut keyring = |node| -> Result<Keyring> {
-        let identity = mgmt.add_member(node, Mode::Closed, &[group]);
+        let identity = mgmt.add_member(node, Admission::host(Mode::Closed, &[group]));
         let membership = mgmt.membership(node, START).context("no membership")?;
         Ok(Keyring::new(&identity, &membership)?)
     };

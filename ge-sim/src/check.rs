@@ -7,27 +7,30 @@
 //! | invariant | file |
 //! |---|---|
 //! | I1 no plaintext where there must be none, I3 no nonce twice, I9 nothing held leaves early | `check/wire.rs` |
+//! | I2 what passes a router between two others, both of them signed | `check/between.rs` |
 //! | I4 delivered is what was sent, once; I5 removed members are not heard; I10 flows come up | `check/delivery.rs` |
 //! | I6 tables in bounds, I7 strangers change nothing, I11 no going back, I12 no answer to strangers | `check/state.rs` |
 
+mod between;
 mod delivery;
 mod state;
 mod wire;
 
-pub use delivery::Tally;
+pub use delivery::{Opening, Tally, Track};
 pub use state::{Fingerprint, fingerprint};
 pub use wire::{Emission, LinkUse};
 
 use crate::packet::NodeId;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::net::IpAddr;
 
 /// What must always hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Invariant {
     /// No plaintext of a closed agent's flow, nor of a pair once protected, outside a session.
     I1NoPlaintext,
+    /// A router's row of others' session: both ends signed for this pair.
+    I2BothSigned,
     /// A (key, nonce) pair never repeats; no ephemeral key serves two negotiations.
     I3NonceOnce,
     /// What a stack is handed from a session was sent exactly once by that session's peer.
@@ -72,6 +75,7 @@ pub struct Checker {
     /// Virtual time, set before every event.
     pub now: u64,
     violation: Option<Violation>,
+    between: between::Books,
     delivery: delivery::Books,
     wire: wire::Books,
     state: state::Books,
@@ -99,5 +103,4 @@ impl Checker {
 }
 
 type PerNode<T> = BTreeMap<NodeId, T>;
-type Remotes = BTreeSet<IpAddr>;
 type Streams<T> = HashMap<(NodeId, NodeId), T>;

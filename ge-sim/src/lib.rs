@@ -11,15 +11,18 @@
 //! One seed is one run. `ge-sim run --seeds 10000` runs many; a seed that fails is printed with
 //! the command that replays it, and belongs into `seeds.txt` from then on.
 //!
-//! Deliberately absent: routers with agents (one path, no transit), NAT, moving addresses, the
-//! kernel. What the kernel does is in [`node`] (verdict sets) and in [`sim`] (segmentation,
+//! Machines reach each other directly, or in a row through routers with agents ([`chain`]).
+//!
+//! Deliberately absent: NAT, moving addresses, the kernel. What the kernel does is in [`node`] (verdict sets) and in [`sim`] (segmentation,
 //! reassembly of IPv4 fragments), as simple as can be.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod adversary;
+pub mod chain;
 pub mod check;
 pub mod fault;
+pub mod matrix;
 pub mod mgmt;
 pub mod net;
 pub mod node;

@@ -1,9 +1,11 @@
-//! `ge-sim run`: many seeds, or one with its trace.
+//! `ge-sim run`: many seeds, or one with its trace. `ge-sim matrix`: the mode matrix.
 
 mod options;
+mod table;
 
+use ge_sim::matrix::{self, case::Case};
 use ge_sim::scenario::{self, Outcome};
-use options::{Many, Options, USAGE};
+use options::{Many, Matrix, Options, USAGE};
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,11 +21,33 @@ fn main() -> ExitCode {
     match options::parse(std::env::args().skip(1)) {
         Ok(Options::One { seed, trace }) => one(seed, trace),
         Ok(Options::Many(many)) => run(&many),
+        Ok(Options::Matrix(cases)) => modes(&cases),
         Err(why) => {
             eprintln!("{why}\n{USAGE}");
             ExitCode::from(EXIT_USAGE)
         }
     }
+}
+
+fn modes(matrix: &Matrix) -> ExitCode {
+    let cases: Vec<Case> =
+        Case::all().into_iter().filter(|case| case.fits(&matrix.cases)).collect();
+    if cases.is_empty() {
+        eprintln!("no case fits {}\n{USAGE}", matrix.cases);
+        return ExitCode::from(EXIT_USAGE);
+    }
+    let found = matrix::run_all(&cases, matrix.settings);
+    for wrong in found.iter().filter(|found| !found.agrees()) {
+        eprintln!("{wrong}");
+    }
+    let good = found.iter().filter(|found| found.agrees()).count();
+    if matrix.json {
+        found.iter().for_each(|found| println!("{}", found.json()));
+    } else {
+        println!("{}", table::table(&found));
+        println!("{good}/{} agents and rule agree", found.len());
+    }
+    if good == found.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn one(seed: u64, trace: bool) -> ExitCode {

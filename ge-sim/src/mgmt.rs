@@ -12,6 +12,7 @@ use ge_core::now::UnixTime;
 use ge_core::{DomainId, Epoch, GeId, GroupId};
 use rand_core::Rng as _;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// Agents' clocks may be off by half of this, so that what begins at once begins so much earlier.
 const CLOCK_SLACK: u64 = 120;
@@ -40,6 +41,7 @@ pub struct Mgmt {
     groups: BTreeMap<GroupId, Group>,
     members: BTreeMap<NodeId, Member>,
     revocations: Vec<Revocation>,
+    must_protect: Vec<Prefix>,
     version: u64,
 }
 
@@ -47,10 +49,50 @@ struct Member {
     agent: GeId,
     serial: Serial,
     identity: Identity,
-    mode: Mode,
+    admission: Admission,
     aes: bool,
-    groups: Vec<GroupId>,
     removed: bool,
+}
+
+/// What the administrator says about a member.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// Open or closed.
+    pub mode: Mode,
+    /// Its groups.
+    pub groups: Vec<GroupId>,
+    /// A host, or a router and what it stands for.
+    pub role: Role,
+    /// What it asks of others' sessions that pass it.
+    pub transit: Transit,
+}
+
+impl Admission {
+    /// A host.
+    #[must_use]
+    pub fn host(mode: Mode, groups: &[GroupId]) -> Self {
+        let (groups, transit) = (groups.to_vec(), Transit::default());
+        Self { mode, groups, role: Role::Host, transit }
+    }
+
+    /// A router in front of `prefixes`.
+    #[must_use]
+    pub fn router(mode: Mode, groups: &[GroupId], prefixes: Vec<Prefix>) -> Self {
+        Self { role: Role::Router { prefixes }, ..Self::host(mode, groups) }
+    }
+
+    fn prefixes(&self) -> &[Prefix] {
+        match &self.role {
+            Role::Router { prefixes } => prefixes,
+            Role::Host => &[],
+        }
+    }
+
+    /// Whether a router may speak for an address. A host speaks for its own, which nobody certifies.
+    #[must_use]
+    pub fn stands_for(&self, addr: IpAddr) -> bool {
+        self.prefixes().iter().any(|prefix| prefix.contains(addr))
+    }
 }
 
 impl Mgmt {
@@ -73,6 +115,7 @@ impl Mgmt {
             groups: BTreeMap::new(),
             members: BTreeMap::new(),
             revocations: Vec::new(),
+            must_protect: Vec::new(),
             version: 1,
         };
         let key = mgmt.key_epoch(Epoch(1), unix);
@@ -93,7 +136,7 @@ impl Mgmt {
 
     /// A new member. Its keys are made here only because somebody must; the server does not use
     /// the private halves.
-    pub fn add_member(&mut self, node: NodeId, mode: Mode, groups: &[GroupId]) -> Identity {
+    pub fn add_member(&mut self, node: NodeId, admission: Admission) -> Identity {
         let identity = Identity { identity: self.secret(), noise_static: self.secret() };
         let (mut agent, mut serial) = ([0; 16], [0; 16]);
         self.rng.fill_bytes(&mut agent);
@@ -102,9 +145,8 @@ impl Mgmt {
             agent: GeId(agent),
             serial: Serial(serial),
             identity: identity.clone(),
-            mode,
+            admission,
             aes: self.rng.next_u32().is_multiple_of(2),
-            groups: groups.to_vec(),
             removed: false,
         };
         self.members.insert(node, member);
@@ -124,12 +166,30 @@ impl Mgmt {
         self.members.get(&node).map(|member| member.agent)
     }
 
+    /// The node whose agent this is.
+    #[must_use]
+    pub fn node(&self, agent: GeId) -> Option<NodeId> {
+        self.members.iter().find(|(_, member)| member.agent == agent).map(|(node, _)| *node)
+    }
+
+    /// What was said about a member.
+    #[must_use]
+    pub fn admission(&self, node: NodeId) -> Option<&Admission> {
+        self.members.get(&node).map(|member| &member.admission)
+    }
+
+    /// Nobody in `prefix` is talked to in clear from now on, whatever the mode.
+    pub fn must_protect(&mut self, prefix: Prefix) {
+        self.must_protect.push(prefix);
+        self.version += 1;
+    }
+
     /// True if the two are members and share a group.
     #[must_use]
     pub fn share_group(&self, a: NodeId, b: NodeId) -> bool {
         match (self.members.get(&a), self.members.get(&b)) {
             (Some(a), Some(b)) if !a.removed && !b.removed => {
-                a.groups.iter().any(|group| b.groups.contains(group))
+                a.admission.groups.iter().any(|group| b.admission.groups.contains(group))
             }
             _ => false,
         }
@@ -144,7 +204,7 @@ impl Mgmt {
     /// Open or closed.
     pub fn set_mode(&mut self, node: NodeId, mode: Mode) {
         if let Some(member) = self.members.get_mut(&node) {
-            member.mode = mode;
+            member.admission.mode = mode;
             self.version += 1;
         }
     }
@@ -152,7 +212,7 @@ impl Mgmt {
     /// Mode of a member; plain hosts are as open as can be.
     #[must_use]
     pub fn mode(&self, node: NodeId) -> Mode {
-        self.members.get(&node).map_or(Mode::Open, |member| member.mode)
+        self.members.get(&node).map_or(Mode::Open, |member| member.admission.mode)
     }
 
     /// The groups.
@@ -185,7 +245,7 @@ impl Mgmt {
             identity_key: sign::public_key(&member.identity.identity),
             noise_key: x25519::public_key(&member.identity.noise_static),
         });
-        for group in member.groups.clone() {
+        for group in member.admission.groups.clone() {
             self.rotate(group, Rotation::Hard, unix);
         }
         let epoch = self.domain_keys.last().map_or(1, |key| key.epoch.0 + 1);
@@ -205,25 +265,27 @@ impl Mgmt {
     #[must_use]
     pub fn membership(&self, node: NodeId, unix: UnixTime) -> Option<Membership> {
         let member = self.members.get(&node).filter(|member| !member.removed)?;
+        let admission = &member.admission;
         Some(Membership {
             version: self.version,
             domain: self.domain,
             agent: member.agent,
-            role: Role::Host,
-            mode: member.mode,
-            transit: Transit::Vouched,
+            role: admission.role.clone(),
+            mode: admission.mode,
+            transit: admission.transit,
             certificate: self.certificate(member, unix),
             issuers: vec![self.issuer],
             domain_keys: self.domain_keys.clone(),
-            groups: member.groups.iter().filter_map(|id| self.groups.get(id)).cloned().collect(),
+            groups: admission.groups.iter().filter_map(|id| self.groups.get(id)).cloned().collect(),
             revocations: self.revocations.clone(),
             search_scope: scope(),
-            must_protect: Vec::new(),
+            must_protect: self.must_protect.clone(),
         })
     }
 
     fn certificate(&self, member: &Member, unix: UnixTime) -> Vec<u8> {
         let commits = member
+            .admission
             .groups
             .iter()
             .filter_map(|id| self.groups.get(id))
@@ -233,7 +295,10 @@ impl Mgmt {
             domain: self.domain,
             serial: member.serial,
             agent: member.agent,
-            role: CertRole::Host,
+            role: match member.admission.role {
+                Role::Host => CertRole::Host,
+                Role::Router { .. } => CertRole::Router,
+            },
             identity_key: sign::public_key(&member.identity.identity),
             noise_key: x25519::public_key(&member.identity.noise_static),
             not_before: UnixTime(unix.0 - CLOCK_SLACK),
@@ -241,7 +306,7 @@ impl Mgmt {
             issuer: self.issuer.id,
             aes: member.aes,
             commits,
-            prefixes: Vec::new(),
+            prefixes: member.admission.prefixes().to_vec(),
             name_hashes: Vec::new(),
         }
         .sign(&self.issuer_seed)

@@ -9,7 +9,7 @@ use ge_core::io::{InterfaceInfo, KernelVerdict};
 use ge_core::membership::{Identity, Membership};
 use ge_core::now::{Instant, UnixTime};
 use ge_core::{Mode, Now};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 /// The only interface of every machine.
@@ -44,6 +44,12 @@ pub struct Node {
     pub offload: BTreeMap<HostPair, (Offload, u64)>,
     /// What the stack knows about paths, from ICMP errors.
     pub path_mtu: BTreeMap<IpAddr, u16>,
+    /// The neighbour to whom packets for an address go; everybody else is a neighbour.
+    pub routes: BTreeMap<IpAddr, NodeId>,
+    /// A router's neighbours outside, where its hook is. `None`: a host, hooked everywhere.
+    pub outside: Option<BTreeSet<NodeId>>,
+    /// It answers no ping.
+    pub ignores_ping: bool,
 }
 
 /// What runs on a machine.
@@ -82,6 +88,9 @@ impl Node {
             wake: None,
             offload: BTreeMap::new(),
             path_mtu: BTreeMap::new(),
+            routes: BTreeMap::new(),
+            outside: None,
+            ignores_ping: false,
         }
     }
 
@@ -90,6 +99,18 @@ impl Node {
     pub fn now(&self, micros: u64) -> Now {
         let unix = UnixTime((START.0 + micros / 1_000_000).saturating_add_signed(self.skew));
         Now { mono: Instant::from_micros(micros), unix }
+    }
+
+    /// True if it hands on what is not for itself.
+    #[must_use]
+    pub const fn is_router(&self) -> bool {
+        self.outside.is_some()
+    }
+
+    /// True if packets to and from a neighbour pass the hook.
+    #[must_use]
+    pub fn is_hooked(&self, neighbour: NodeId) -> bool {
+        self.outside.as_ref().is_none_or(|outside| outside.contains(&neighbour))
     }
 
     /// The engine, if the agent runs.

@@ -1,17 +1,28 @@
 //! The command line, read by hand: a parser crate would bring terminal I/O into a crate that a
 //! check keeps free of it.
 
+use ge_core::Transit;
+use ge_sim::matrix::Settings;
+use std::fmt::Display;
+use std::str::FromStr;
+
 /// How the program is called.
 pub(crate) const USAGE: &str = "\
 usage: ge-sim run [--seeds N] [--from S] [--jobs J] [--keep-going]
        ge-sim run --seed S [--trace]
+       ge-sim matrix [--json] [--transit strict|vouched|any] [--case CASE] [--seed S]
+                     [--ipv6] [--trace]
 
   --seeds N      how many seeds (1000)
   --from S       the first seed (0)
   --jobs J       threads (2)
   --keep-going   do not stop at the first failure
   --seed S       only this seed
-  --trace        print what happens";
+  --trace        print what happens
+  --json         a line for each case
+  --transit T    what closed agents ask of others' sessions (vouched)
+  --case CASE    SOURCE,DESTINATION,TRANSIT,RELATION, each of which may be *
+  --ipv6         IPv6 addresses";
 
 /// What to run.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +36,8 @@ pub(crate) enum Options {
     },
     /// Many.
     Many(Many),
+    /// The mode matrix.
+    Matrix(Matrix),
 }
 
 /// Many seeds.
@@ -36,24 +49,33 @@ pub(crate) struct Many {
     pub(crate) keep_going: bool,
 }
 
+/// Cases of the mode matrix.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Matrix {
+    pub(crate) json: bool,
+    pub(crate) cases: String,
+    pub(crate) settings: Settings,
+}
+
 /// Reads the arguments behind the program's name.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Options, String> {
     let mut arguments = arguments.into_iter();
-    if arguments.next().as_deref() != Some("run") {
-        return Err("the only command is `run`".to_owned());
+    match arguments.next().as_deref() {
+        Some("run") => run(arguments),
+        Some("matrix") => matrix(arguments),
+        _ => Err("the commands are `run` and `matrix`".to_owned()),
     }
+}
+
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut many = Many { seeds: 1000, from: 0, jobs: 2, keep_going: false };
     let (mut seed, mut trace) = (None, false);
     while let Some(name) = arguments.next() {
-        let mut number = || {
-            let value = arguments.next().ok_or_else(|| format!("{name} needs a number"))?;
-            value.parse().map_err(|_| format!("{name}: `{value}` is not a number"))
-        };
         match name.as_str() {
-            "--seeds" => many.seeds = number()?,
-            "--from" => many.from = number()?,
-            "--jobs" => many.jobs = number()?,
-            "--seed" => seed = Some(number()?),
+            "--seeds" => many.seeds = value(&name, &mut arguments)?,
+            "--from" => many.from = value(&name, &mut arguments)?,
+            "--jobs" => many.jobs = value(&name, &mut arguments)?,
+            "--seed" => seed = Some(value(&name, &mut arguments)?),
             "--keep-going" => many.keep_going = true,
             "--trace" => trace = true,
             _ => return Err(format!("unknown option {name}")),
@@ -64,6 +86,38 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Optio
         None if trace => Err("--trace needs --seed".to_owned()),
         None => Ok(Options::Many(many)),
     }
+}
+
+fn matrix(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut settings = Settings { transit: Transit::default(), seed: 1, v4: true, trace: false };
+    let (mut json, mut cases) = (false, "*,*,*,*".to_owned());
+    while let Some(name) = arguments.next() {
+        match name.as_str() {
+            "--json" => json = true,
+            "--ipv6" => settings.v4 = false,
+            "--trace" => settings.trace = true,
+            "--seed" => settings.seed = value(&name, &mut arguments)?,
+            "--case" => cases = value(&name, &mut arguments)?,
+            "--transit" => settings.transit = transit(&value::<String>(&name, &mut arguments)?)?,
+            _ => return Err(format!("unknown option {name}")),
+        }
+    }
+    Ok(Options::Matrix(Matrix { json, cases, settings }))
+}
+
+fn value<T: FromStr<Err: Display>>(
+    name: &str,
+    arguments: &mut impl Iterator<Item = String>,
+) -> Result<T, String> {
+    let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
+    value.parse().map_err(|why| format!("{name} {value}: {why}"))
+}
+
+fn transit(text: &str) -> Result<Transit, String> {
+    [Transit::Strict, Transit::Vouched, Transit::Any]
+        .into_iter()
+        .find(|transit| transit.as_str() == text)
+        .ok_or_else(|| format!("--transit {text}: strict, vouched or any"))
 }
 
 #[cfg(test)]
@@ -82,5 +136,12 @@ mod tests {
         for wrong in ["", "walk", "run --seeds", "run --seeds x", "run --trace", "run --speed 1"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
+        for wrong in ["matrix --transit all", "matrix --case", "matrix --seeds 3"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let settings = Settings { transit: Transit::Any, seed: 3, v4: false, trace: false };
+        let matrix = Matrix { json: true, cases: "none,*,o,R1".to_owned(), settings };
+        let line = "matrix --json --transit any --seed 3 --ipv6 --case none,*,o,R1";
+        assert_eq!(read(line), Ok(Options::Matrix(matrix)));
     }
 }

@@ -102,18 +102,28 @@ pub fn read_parcel(payload: &[u8]) -> Result<Parcel, &'static str> {
     let Some((body, tail)) = payload.split_last_chunk::<8>() else {
         return Err("shorter than a parcel");
     };
-    let Some((head, _)) = body.split_first_chunk::<HEAD_LEN>() else {
-        return Err("shorter than a parcel");
-    };
-    if head[..8] != MARKER {
-        return Err("no marker");
-    }
+    let parcel = named(body).ok_or("no marker")?;
     if digest(body) != u64::from_be_bytes(*tail) {
         return Err("digest differs");
     }
+    Ok(parcel)
+}
+
+/// The parcel a packet carries in clear, by its head alone: it may have been changed behind that.
+#[must_use]
+pub fn readable_parcel(packet: &[u8], view: &IpView) -> Option<Parcel> {
+    let upper = packet.get(view.header_len..view.total_len)?;
+    if view.protocol != protocol::UDP || upper.get(2..4)? != APP_PORT.to_be_bytes() {
+        return None;
+    }
+    named(upper.get(UDP_LEN..)?)
+}
+
+fn named(payload: &[u8]) -> Option<Parcel> {
+    let head: &[u8; HEAD_LEN] = payload.first_chunk()?;
     let number = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
     let node = |at: usize| NodeId(u16::from_be_bytes([head[at], head[at + 1]]));
-    Ok(Parcel { from: node(8), to: node(10), number })
+    (head[..8] == MARKER).then_some(Parcel { from: node(8), to: node(10), number })
 }
 
 fn head(from: NodeId, to: NodeId, number: u32) -> [u8; HEAD_LEN] {

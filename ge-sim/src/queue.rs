@@ -13,6 +13,8 @@ pub enum Event {
     Arrive {
         /// The machine.
         at: NodeId,
+        /// The neighbour it comes from.
+        from: NodeId,
         /// The IP packet.
         packet: Vec<u8>,
         /// Who made it.

@@ -9,11 +9,14 @@ use std::net::IpAddr;
 const V4_FIXED: usize = 20;
 const V6_FIXED: usize = 40;
 const V6_FRAGMENT: usize = 8;
+/// Pieces without the rest are forgotten after this many microseconds, as Linux does
+/// (`ipfrag_time`): whoever numbers packets may use a number again.
+const LIFETIME: u64 = 30_000_000;
 
 /// Fragments that wait for the rest.
 #[derive(Default)]
 pub struct Reassembly {
-    waiting: BTreeMap<(NodeId, IpAddr, u32), Vec<Piece>>,
+    waiting: BTreeMap<(NodeId, IpAddr, u32), (u64, Vec<Piece>)>,
 }
 
 struct Piece {
@@ -25,13 +28,19 @@ struct Piece {
 impl Reassembly {
     /// Takes what arrived at a machine; gives a packet back once it is whole, which an unfragmented
     /// one is at once.
-    pub fn add(&mut self, at: NodeId, packet: &[u8], view: &IpView) -> Option<Vec<u8>> {
+    pub fn add(&mut self, at: NodeId, packet: &[u8], view: &IpView, now: u64) -> Option<Vec<u8>> {
         if view.fragment == Fragment::None {
             return Some(packet[..view.total_len].to_vec());
         }
         let (id, protocol, piece) = read(packet, view)?;
         let key = (at, view.source, id);
-        let pieces = self.waiting.entry(key).or_default();
+        let (since, pieces) = self.waiting.entry(key).or_default();
+        if *since + LIFETIME < now {
+            pieces.clear();
+        }
+        if pieces.is_empty() {
+            *since = now;
+        }
         pieces.push(piece);
         pieces.sort_by_key(|piece| piece.offset);
         let mut upper = Vec::new();

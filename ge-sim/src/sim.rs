@@ -10,13 +10,14 @@
 
 mod drive;
 mod events;
+mod forward;
 mod outputs;
 mod stack;
 
-use crate::adversary::Adversary;
+use crate::adversary::{Adversary, Origin};
 use crate::check::{Checker, Violation};
 use crate::fault::Fault;
-use crate::mgmt::Mgmt;
+use crate::mgmt::{Admission, Mgmt};
 use crate::net::{Net, below};
 use crate::node::{Agent, Node, START};
 use crate::packet::{Class, NodeId, Parcel, frame, parcel_packet};
@@ -29,6 +30,7 @@ use ge_core::io::FlowSnapshot;
 use ge_core::now::UnixTime;
 use ge_core::{GroupId, Mode};
 use rand_core::{Rng as _, SeedableRng as _};
+use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -150,8 +152,12 @@ impl Sim {
 
     /// An ordinary host.
     pub fn host(&mut self) -> NodeId {
+        self.host_at(self.address(NodeId(self.nodes.len() as u16)))
+    }
+
+    /// An ordinary host with this address.
+    pub fn host_at(&mut self, addr: IpAddr) -> NodeId {
         let id = NodeId(self.nodes.len() as u16);
-        let addr = self.address(id);
         self.nodes.push(Node::new(id, addr));
         id
     }
@@ -159,10 +165,45 @@ impl Sim {
     /// A host with an agent, a member of `groups`, not yet started.
     pub fn agent(&mut self, mode: Mode, groups: &[GroupId]) -> NodeId {
         let id = self.host();
-        let identity = self.mgmt.add_member(id, mode, groups);
+        self.admit(id, Admission::host(mode, groups));
+        id
+    }
+
+    /// Gives a machine an agent, not yet started.
+    pub fn admit(&mut self, id: NodeId, admission: Admission) {
+        let identity = self.mgmt.add_member(id, admission);
         self.node_mut(id).identity = Some(identity);
         self.node_mut(id).agent = Agent::Dead;
-        id
+    }
+
+    /// Puts machines in a row: each reaches the others through its neighbours.
+    pub fn line_up(&mut self, path: &[NodeId]) {
+        for (at, id) in path.iter().enumerate() {
+            for (to, other) in path.iter().enumerate() {
+                let next = match to.cmp(&at) {
+                    Ordering::Less => path[at - 1],
+                    Ordering::Equal => continue,
+                    Ordering::Greater => path[at + 1],
+                };
+                self.route(*id, *other, next);
+            }
+        }
+    }
+
+    /// What `at` has for `to`, it hands to `next`.
+    pub fn route(&mut self, at: NodeId, to: NodeId, next: NodeId) {
+        let addr = self.node(to).addr;
+        self.node_mut(at).routes.insert(addr, next);
+    }
+
+    /// Makes a machine a router whose hook is between it and these neighbours.
+    pub fn outside(&mut self, router: NodeId, neighbours: &[NodeId]) {
+        self.node_mut(router).outside = Some(neighbours.iter().copied().collect());
+    }
+
+    /// Whether a machine answers pings, as it does unless told not to.
+    pub fn answers_ping(&mut self, node: NodeId, answers: bool) {
+        self.node_mut(node).ignores_ping = !answers;
     }
 
     /// Sets by how many seconds a machine's wall clock is wrong.
@@ -201,6 +242,12 @@ impl Sim {
         self.queue.add(start, Event::Traffic(self.flows.len() - 1));
     }
 
+    /// Whether addresses are IPv4.
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.v4
+    }
+
     /// Stops all applications.
     pub fn hush(&mut self) {
         self.flows.clear();
@@ -215,7 +262,7 @@ impl Sim {
         let (from_addr, to_addr) = (self.node(from).addr, self.node(to).addr);
         let size = size.min(usize::from(self.node(from).mtu_to(to_addr)));
         let packet = parcel_packet(parcel, from_addr, to_addr, size);
-        self.stack_sends(from, frame(&packet));
+        self.leave(from, frame(&packet), Origin::Genuine);
         parcel
     }
 
@@ -296,8 +343,14 @@ impl Sim {
     /// What the agent of `at` thinks of its flow with `remote`.
     #[must_use]
     pub fn row(&self, at: NodeId, remote: NodeId) -> Option<FlowSnapshot> {
+        self.row_between(at, at, remote)
+    }
+
+    /// What the agent of `at` thinks of the flow of `local`, a machine inside, with `remote`.
+    #[must_use]
+    pub fn row_between(&self, at: NodeId, local: NodeId, remote: NodeId) -> Option<FlowSnapshot> {
         let node = self.node(at);
-        node.engine()?.flow_snapshot(self.pair(at, remote), node.now(self.now))
+        node.engine()?.flow_snapshot(self.pair(local, remote), node.now(self.now))
     }
 
     /// The verdict of that row, `none` without one.

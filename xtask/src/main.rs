@@ -10,6 +10,7 @@ mod count;
 mod demo;
 mod deps;
 mod e2e_task;
+mod matrix;
 mod packages;
 mod sim;
 mod source;
@@ -68,6 +69,8 @@ enum Task {
         #[arg(long, default_value_t = 500)]
         seeds: u64,
     },
+    /// Modes: 700 paths of agents against the decision rule
+    Matrix(matrix::Options),
     /// Product between two existing network namespaces joined by va and vb, until SIGTERM
     #[command(hide = true)]
     PairUp {
@@ -117,6 +120,7 @@ fn run() -> Result<ExitCode> {
         Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),
+        Task::Matrix(options) => matrix::run(&options),
         Task::Sim { seeds } => closed(sim::run(seeds)?),
     }
 }

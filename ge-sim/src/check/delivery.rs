@@ -3,8 +3,8 @@
 use super::{Checker, Invariant, PerNode, Streams};
 use crate::packet::{NodeId, Parcel, stream_bytes};
 use ge_core::Mode;
+use ge_core::flow::HostPair;
 use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
 
 /// How long a removal may take to be felt once it has arrived. PROTOCOL.md 2.5, hard epochs.
 const REMOVAL_FELT: u64 = 5_000_000;
@@ -18,10 +18,39 @@ pub(super) struct Books {
     removals: PerNode<BTreeMap<NodeId, u64>>,
 }
 
+#[derive(Default)]
 struct Sent {
     at: u64,
-    sealed: u32,
-    clear: u32,
+    opened: u32,
+    arrived: u32,
+    track: Track,
+}
+
+/// Where a datagram came by.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Track {
+    /// Links on which it could be read.
+    pub readable: Vec<(NodeId, NodeId)>,
+    /// Agents whose hook it came to in clear.
+    pub shown: Vec<NodeId>,
+    /// Agents that opened it.
+    pub opened: Vec<NodeId>,
+    /// How often it arrived at its program.
+    pub arrived: u32,
+}
+
+/// A packet came out of a session.
+#[derive(Clone, Copy, Debug)]
+pub struct Opening {
+    /// Where.
+    pub at: NodeId,
+    /// The agent at the other end of the session.
+    pub agent: NodeId,
+    /// Sender and receiver of the packet.
+    pub ends: (NodeId, NodeId),
+    /// The agent is on the sender's own machine: nothing can have happened to the packet before it
+    /// was sealed.
+    pub whole_way: bool,
 }
 
 /// Bytes handed to the sender's stack, and ranges delivered: start to end, not overlapping.
@@ -34,7 +63,7 @@ struct Stream {
 impl Checker {
     /// An application sent a datagram.
     pub fn sent_parcel(&mut self, parcel: Parcel) {
-        let sent = Sent { at: self.now, sealed: 0, clear: 0 };
+        let sent = Sent { at: self.now, ..Sent::default() };
         self.delivery.parcels.insert(parcel, sent);
     }
 
@@ -49,51 +78,55 @@ impl Checker {
         self.delivery.removals.entry(node).or_default().entry(member).or_insert(now);
     }
 
-    /// A datagram came out of a session at `at`, whose session says it is from `peer`.
-    pub fn parcel_opened(&mut self, at: NodeId, peer: NodeId, parcel: Parcel) {
-        self.heard(at, peer);
-        if parcel.from != peer || parcel.to != at {
-            let detail = format!("{at:?} was handed {parcel:?} in a session with {peer:?}");
+    /// A datagram came out of a session.
+    pub fn parcel_opened(&mut self, opening: &Opening, parcel: Parcel) {
+        self.heard(opening.at, opening.agent);
+        if (parcel.from, parcel.to) != opening.ends {
+            let detail = format!("{parcel:?} came as a packet of another pair: {opening:?}");
             return self.fail(Invariant::I4SentOnce, detail);
         }
         let Some(sent) = self.delivery.parcels.get_mut(&parcel) else {
             return self.fail(Invariant::I4SentOnce, format!("{parcel:?} was never sent"));
         };
-        sent.sealed += 1;
-        if sent.sealed > 1 {
+        sent.opened += 1;
+        note(&mut sent.track.opened, opening.at);
+        if opening.at == parcel.to {
+            sent.arrived += 1;
+        }
+        if sent.opened > 1 && opening.whole_way {
             self.fail(Invariant::I4SentOnce, format!("{parcel:?} was delivered twice"));
         }
-        *self.delivery.received.entry((peer, at)).or_default() += 1;
+        *self.delivery.received.entry(opening.ends).or_default() += 1;
     }
 
     /// Something that is neither a datagram nor a stream as sent came out of a session.
-    pub fn forged_opened(&mut self, at: NodeId, peer: NodeId, why: &str) {
-        self.fail(Invariant::I4SentOnce, format!("{at:?} was handed a packet of {peer:?}: {why}"));
+    pub fn forged_opened(&mut self, opening: &Opening, why: &str) {
+        if opening.whole_way {
+            self.fail(Invariant::I4SentOnce, format!("{why}: {opening:?}"));
+        }
     }
 
     /// Stream bytes came out of a session.
     pub fn segment_opened(
         &mut self,
-        at: NodeId,
-        peer: NodeId,
+        opening: &Opening,
         ends: (NodeId, NodeId),
         offset: u32,
         bytes: &[u8],
     ) {
-        self.heard(at, peer);
-        if ends != (peer, at) {
-            return self.forged_opened(at, peer, "stream of another pair");
+        self.heard(opening.at, opening.agent);
+        if ends != opening.ends {
+            return self.forged_opened(opening, "stream of another pair");
         }
         let end = offset + bytes.len() as u32;
-        let as_sent = stream_bytes(peer, at, offset, bytes.len()) == bytes;
+        let as_sent = stream_bytes(ends.0, ends.1, offset, bytes.len()) == bytes;
         let stream = self.delivery.streams.entry(ends).or_default();
         if !as_sent || end > stream.sent {
-            return self.forged_opened(at, peer, "stream bytes that were not sent");
+            return self.forged_opened(opening, "stream bytes that were not sent");
         }
         let before = stream.delivered.range(..end).next_back().map(|(_, end)| *end);
         if !bytes.is_empty() && before.is_some_and(|end| end > offset) {
-            let detail = format!("stream {peer:?} to {at:?}: bytes from {offset} delivered twice");
-            return self.fail(Invariant::I4SentOnce, detail);
+            return self.forged_opened(opening, "stream bytes delivered twice");
         }
         stream.delivered.insert(offset, end);
         *self.delivery.received.entry(ends).or_default() += 1;
@@ -109,19 +142,20 @@ impl Checker {
         }
     }
 
-    /// A plaintext packet is handed to the stack of a machine with an agent.
+    /// A plaintext packet of a pair is handed to the stack of a machine with an agent.
     pub fn plaintext_accepted(
         &mut self,
         at: NodeId,
-        from: IpAddr,
+        pair: HostPair,
         mode: Mode,
         verdict: Option<&str>,
     ) {
+        let from = pair.remote.0;
         let refused = if mode == Mode::Closed {
             "a closed agent"
         } else if verdict == Some("protected") {
             "a protected flow"
-        } else if self.is_secured(at, from) {
+        } else if self.is_secured(at, pair) {
             "a flow once protected"
         } else {
             return;
@@ -132,11 +166,35 @@ impl Checker {
         );
     }
 
-    /// A datagram arrived in clear.
-    pub fn parcel_in_clear(&mut self, parcel: Parcel) {
+    /// A datagram came to its program without an agent's help on the last hop.
+    pub fn parcel_arrived(&mut self, parcel: Parcel) {
         if let Some(sent) = self.delivery.parcels.get_mut(&parcel) {
-            sent.clear += 1;
+            sent.arrived += 1;
         }
+    }
+
+    /// A datagram can be read on a link.
+    pub fn parcel_readable(&mut self, link: (NodeId, NodeId), parcel: Parcel) {
+        if let Some(sent) = self.delivery.parcels.get_mut(&parcel) {
+            note(&mut sent.track.readable, link);
+        }
+    }
+
+    /// A datagram comes to an agent's hook in clear.
+    pub fn parcel_shown(&mut self, agent: NodeId, parcel: Parcel) {
+        if let Some(sent) = self.delivery.parcels.get_mut(&parcel) {
+            note(&mut sent.track.shown, agent);
+        }
+    }
+
+    /// Where a datagram came by.
+    #[must_use]
+    pub fn track(&self, parcel: Parcel) -> Track {
+        let sent = self.delivery.parcels.get(&parcel);
+        sent.map_or_else(Track::default, |sent| Track {
+            arrived: sent.arrived,
+            ..sent.track.clone()
+        })
     }
 
     /// Datagrams and segments that came out of sessions from one node at another.
@@ -154,13 +212,19 @@ impl Checker {
             if (parcel.from, parcel.to) != (from, to) || !(since..until).contains(&sent.at) {
                 continue;
             }
-            match (sent.sealed, sent.clear) {
-                (0, 0) => tally.lost += 1,
-                (0, _) => tally.clear += 1,
+            match (sent.arrived, sent.opened) {
+                (0, _) => tally.lost += 1,
+                (_, 0) => tally.clear += 1,
                 (_, _) => tally.sealed += 1,
             }
         }
         tally
+    }
+}
+
+fn note<T: PartialEq>(list: &mut Vec<T>, item: T) {
+    if !list.contains(&item) {
+        list.push(item);
     }
 }
 

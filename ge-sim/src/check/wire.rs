@@ -1,29 +1,32 @@
-//! What leaves an agent's machine: I1, I3, I9.
+//! What leaves an agent's machine, and what crosses a router: I1, I3, I9.
 
-use super::{Checker, Invariant, PerNode, Remotes};
+use super::{Checker, Invariant, PerNode};
 use crate::packet::{Class, NodeId, class, message, shows_plaintext};
+use ge_core::flow::HostPair;
 use ge_core::limits::OPEN_HOLD;
 use ge_core::wire::dprp::{HEADER_LEN, Kind, peek};
 use ge_core::wire::ip;
 use ge_core::{Mode, NegotiationId};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 #[derive(Default)]
 pub(super) struct Books {
-    /// Destinations each agent has once talked to protected, since it started.
-    secured: PerNode<Remotes>,
+    /// Pairs each agent has once protected, since it started.
+    secured: PerNode<BTreeSet<HostPair>>,
     /// Machines whose agent once stopped in open mode: whoever hears their goodbye, however late,
     /// was told by themselves that they go on in clear.
-    released: Remotes,
+    released: BTreeSet<IpAddr>,
     /// Last counter of each stream of sealed datagrams.
     counters: HashMap<Stream, u32>,
     /// Which negotiation each ephemeral key was made for.
     ephemerals: HashMap<[u8; 32], (u32, NegotiationId, Kind)>,
-    /// Since when a destination without a row is being asked.
-    asked: BTreeMap<(NodeId, IpAddr), u64>,
-    /// When a NOMATCH from a destination last arrived.
-    refused: BTreeMap<(NodeId, IpAddr), u64>,
+    /// Since when a pair without a row is being asked about.
+    asked: BTreeMap<(NodeId, HostPair), u64>,
+    /// When a NOMATCH about a pair last arrived.
+    refused: BTreeMap<(NodeId, HostPair), u64>,
+    /// Pairs whose first packet came in clear from outside to a machine behind an open router.
+    invited: BTreeSet<(NodeId, HostPair)>,
 }
 
 /// Sealed datagrams that must all have different nonces: those one running engine sends under one
@@ -45,6 +48,8 @@ pub struct Emission<'a> {
     pub instance: u32,
     /// Mode of the agent at this moment.
     pub mode: Mode,
+    /// It stands for the packet's source: it must ask before it lets a first packet out.
+    pub asks: bool,
     /// The IP packet.
     pub packet: &'a [u8],
     /// Why it was let out.
@@ -56,9 +61,9 @@ pub struct Emission<'a> {
 pub enum LinkUse {
     /// The engine made it.
     Engine,
-    /// A program's packet, passed by the engine.
+    /// Somebody's packet, passed by the engine.
     Passed,
-    /// A program's packet, passed by the kernel on the engine's word.
+    /// Somebody's packet, passed by the kernel on the engine's word.
     Offloaded,
 }
 
@@ -67,50 +72,60 @@ impl Books {
         self.secured.remove(&node);
         self.asked.retain(|(asker, _), _| *asker != node);
         self.refused.retain(|(asker, _), _| *asker != node);
+        self.invited.retain(|(router, _)| *router != node);
     }
 }
 
 impl Checker {
     /// A pair became protected.
-    pub fn secured(&mut self, node: NodeId, remote: IpAddr) {
-        self.wire.secured.entry(node).or_default().insert(remote);
+    pub fn secured(&mut self, node: NodeId, pair: HostPair) {
+        self.wire.secured.entry(node).or_default().insert(pair);
     }
 
-    /// A machine's agent stops in open mode.
+    /// The agent of a machine, or in front of it, stops in open mode.
     pub fn released(&mut self, addr: IpAddr) {
         self.wire.released.insert(addr);
     }
 
-    /// An agent heard a goodbye from `remote`.
-    pub fn heard_goodbye(&mut self, node: NodeId, remote: IpAddr) {
-        if self.wire.released.contains(&remote)
-            && let Some(remotes) = self.wire.secured.get_mut(&node)
+    /// An agent heard a goodbye.
+    pub fn heard_goodbye(&mut self, node: NodeId, pair: HostPair) {
+        if self.wire.released.contains(&pair.remote.0)
+            && let Some(pairs) = self.wire.secured.get_mut(&node)
         {
-            remotes.remove(&remote);
+            pairs.remove(&pair);
         }
     }
 
     /// True if the pair was protected once and nothing has said since that it need not be.
     #[must_use]
-    pub fn is_secured(&self, node: NodeId, remote: IpAddr) -> bool {
-        self.wire.secured.get(&node).is_some_and(|remotes| remotes.contains(&remote))
+    pub fn is_secured(&self, node: NodeId, pair: HostPair) -> bool {
+        self.wire.secured.get(&node).is_some_and(|pairs| pairs.contains(&pair))
     }
 
-    /// A program's packet reaches an engine that has no row for its destination.
-    pub fn asks(&mut self, node: NodeId, remote: IpAddr) {
-        self.wire.asked.insert((node, remote), self.now);
+    /// A packet that leaves reaches an engine that has no row for it.
+    pub fn asks(&mut self, node: NodeId, pair: HostPair) {
+        self.wire.asked.insert((node, pair), self.now);
     }
 
-    /// A NOMATCH from `remote` reaches `node`.
-    pub fn refused(&mut self, node: NodeId, remote: IpAddr) {
-        self.wire.refused.insert((node, remote), self.now);
+    /// A NOMATCH about a pair reaches `node`.
+    pub fn refused(&mut self, node: NodeId, pair: HostPair) {
+        self.wire.refused.insert((node, pair), self.now);
+    }
+
+    /// A router let a machine outside talk in clear to one inside, `pair.local`, which may answer
+    /// in clear without anybody being asked.
+    pub fn invited(&mut self, node: NodeId, pair: HostPair) {
+        self.wire.invited.insert((node, pair));
     }
 
     /// A packet leaves an agent's machine.
     pub fn emitted(&mut self, emission: &Emission<'_>) {
         let Ok(view) = ip::parse(emission.packet) else { return };
         if shows_plaintext(emission.packet) {
-            self.plaintext_left(emission, view.destination);
+            self.plaintext_left(emission, HostPair::new(view.source, view.destination));
+        }
+        if emission.by != LinkUse::Engine {
+            return; // of somebody else, who answers for its nonces
         }
         match class(emission.packet) {
             Class::Sealed(shim) => {
@@ -123,41 +138,46 @@ impl Checker {
             }
             Class::Message(kind, _) => {
                 if let Some((_, message)) = message(emission.packet, &view) {
-                    self.message_left(emission.instance, kind, message);
+                    let pair = HostPair::new(view.source, view.destination);
+                    self.message_left(emission, kind, message, pair);
                 }
             }
             Class::IcmpError | Class::Clear => {}
         }
     }
 
-    fn plaintext_left(&mut self, emission: &Emission<'_>, to: IpAddr) {
-        let (node, by) = (emission.node, emission.by);
+    fn plaintext_left(&mut self, emission: &Emission<'_>, pair: HostPair) {
+        let (node, by, to) = (emission.node, emission.by, pair.remote.0);
         if emission.mode == Mode::Closed {
             self.fail(
                 Invariant::I1NoPlaintext,
                 format!("closed {node:?} sent plaintext to {to}, {by:?}"),
             );
-        } else if self.is_secured(node, to) {
+        } else if self.is_secured(node, pair) {
             self.fail(
                 Invariant::I1NoPlaintext,
                 format!("{node:?} sent plaintext to {to}, once protected, {by:?}"),
             );
         }
-        self.verdict_is_due(node, to);
+        if emission.asks {
+            self.verdict_is_due(node, pair);
+        }
     }
 
     /// I9: open mode passes a first packet after the hold, or because the other end said that it
-    /// shares no group, or because nobody is to be asked there.
-    fn verdict_is_due(&mut self, node: NodeId, to: IpAddr) {
-        if !in_scope(to) {
+    /// shares no group, or because nobody is to be asked there, or because it answers a machine
+    /// that talked in clear.
+    fn verdict_is_due(&mut self, node: NodeId, pair: HostPair) {
+        let to = pair.remote.0;
+        if !in_scope(to) || self.wire.invited.contains(&(node, pair)) {
             return;
         }
-        let Some(&since) = self.wire.asked.get(&(node, to)) else {
+        let Some(&since) = self.wire.asked.get(&(node, pair)) else {
             return self
                 .fail(Invariant::I9Verdict, format!("{node:?} let a packet to {to} pass unasked"));
         };
         let waited = u128::from(self.now - since) >= OPEN_HOLD.as_micros();
-        let refused = self.wire.refused.get(&(node, to)).is_some_and(|at| *at >= since);
+        let refused = self.wire.refused.get(&(node, pair)).is_some_and(|at| *at >= since);
         if !waited && !refused {
             let waited = self.now - since;
             self.fail(
@@ -180,16 +200,27 @@ impl Checker {
     }
 
     /// The ephemeral key stands right behind the header of DDE and RGI. It may travel again only
-    /// within its own negotiation.
-    fn message_left(&mut self, instance: u32, kind: Kind, message: &[u8]) {
+    /// within its own negotiation. An RGI with records is somebody else's, made longer.
+    fn message_left(
+        &mut self,
+        emission: &Emission<'_>,
+        kind: Kind,
+        message: &[u8],
+        pair: HostPair,
+    ) {
         let (Some(header), Some(ephemeral)) = (peek(message), message[HEADER_LEN..].first_chunk())
         else {
             return;
         };
-        if !matches!(kind, Kind::Dde | Kind::Rgi) {
+        match kind {
+            Kind::Mpit => self.requested(header.sid_i, emission.node, pair),
+            Kind::Cdn => self.agreed(header.sid_i, emission.node),
+            _ => {}
+        }
+        if !matches!(kind, Kind::Dde | Kind::Rgi) || header.records > 0 {
             return;
         }
-        let owner = (instance, header.sid_i, kind);
+        let owner = (emission.instance, header.sid_i, kind);
         let known = *self.wire.ephemerals.entry(*ephemeral).or_insert(owner);
         if known != owner {
             self.fail(

@@ -4,7 +4,7 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet};
+use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -22,24 +22,34 @@ use ge_core::wire::vnet::{VnetHeader, complete_checksum};
 use std::net::IpAddr;
 
 impl Sim {
-    /// A frame of the local stack is about to leave the machine.
-    pub(super) fn stack_sends(&mut self, id: NodeId, mut bytes: Vec<u8>) {
+    /// A frame is about to leave the machine: of its own stack, or to be handed on.
+    pub(super) fn leave(&mut self, id: NodeId, bytes: Vec<u8>, origin: Origin) {
         let Ok(view) = ip::parse(&bytes[PACKET_AT..]) else { return };
+        let Some(next) = self.next_hop(id, view.destination) else { return };
+        let node = self.node(id);
+        let hooked = node.is_hooked(next);
+        match &node.agent {
+            Agent::Running(_) if hooked => self.agent_sends(id, bytes, &view, origin),
+            Agent::Dead if hooked => {}
+            _ => {
+                for packet in wire_packets(&bytes) {
+                    self.transmit(id, packet, origin);
+                }
+            }
+        }
+    }
+
+    /// Gives a frame that leaves to the agent as the kernel would.
+    fn agent_sends(&mut self, id: NodeId, mut bytes: Vec<u8>, view: &IpView, origin: Origin) {
         let pair = HostPair::new(view.source, view.destination);
         let micros = self.now;
-        let node = self.node(id);
-        match &node.agent {
-            Agent::Dead => return,
-            Agent::None => {
-                for packet in wire_packets(&bytes) {
-                    self.transmit(id, packet);
-                }
-                return;
-            }
-            Agent::Running(_) => {}
+        let packet = &bytes[PACKET_AT..];
+        let of_others = is_negotiation(packet, view) || is_sealed(packet, view);
+        if let Some(parcel) = readable_parcel(packet, view) {
+            self.check.parcel_shown(id, parcel);
         }
-        match node.offloaded(pair, micros) {
-            Some(Offload::Bypass) => return self.put_back(id, &bytes, LinkUse::Offloaded),
+        match self.node(id).offloaded(pair, micros).filter(|_| !of_others) {
+            Some(Offload::Bypass) => return self.put_back(id, &bytes, LinkUse::Offloaded, origin),
             Some(Offload::Discard) => return,
             None => {}
         }
@@ -51,7 +61,7 @@ impl Sim {
         let mut captured = Frame { direction: Direction::Outgoing(INTERFACE), bytes: &mut bytes };
         let done = engine.outgoing(&mut captured, &mut batch, now);
         if new {
-            self.check.asks(id, view.destination);
+            self.check.asks(id, pair);
         }
         for run in batch.take_runs() {
             self.send_run(id, &run);
@@ -63,7 +73,7 @@ impl Sim {
             _ => false,
         };
         if done == Outgoing::PutBack || broken {
-            self.put_back(id, &bytes, LinkUse::Passed);
+            self.put_back(id, &bytes, LinkUse::Passed, origin);
         }
         self.after(id);
     }
@@ -74,9 +84,9 @@ impl Sim {
         row.is_some_and(|row| row.verdict == "pending")
     }
 
-    pub(super) fn put_back(&mut self, id: NodeId, bytes: &[u8], by: LinkUse) {
+    pub(super) fn put_back(&mut self, id: NodeId, bytes: &[u8], by: LinkUse, origin: Origin) {
         for packet in wire_packets(bytes) {
-            self.emit(id, packet, by);
+            self.emit(id, packet, by, origin);
         }
     }
 
@@ -86,24 +96,29 @@ impl Sim {
             let packet =
                 crate::packet::udp_packet((from.0, DATA_PORT), (to.0, port), run.tos, datagram);
             if self.sabotage == Some(Sabotage::ReuseNonce) {
-                self.emit(id, packet.clone(), LinkUse::Engine);
+                self.emit(id, packet.clone(), LinkUse::Engine, Origin::Genuine);
             }
-            self.emit(id, packet, LinkUse::Engine);
+            self.emit(id, packet, LinkUse::Engine, Origin::Genuine);
         }
     }
 
     /// An agent's machine puts a packet on its link.
-    pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse) {
+    pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse, origin: Origin) {
+        let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
         let (instance, mode) = (node.instance, node.mode());
-        self.check.emitted(&Emission { node: id, instance, mode, packet: &packet, by });
-        self.transmit(id, packet);
+        let asks = self.stands_for(id, view.source);
+        self.check.emitted(&Emission { node: id, instance, mode, asks, packet: &packet, by });
+        self.transmit(id, packet, origin);
     }
 
     /// The link takes a packet.
-    fn transmit(&mut self, id: NodeId, packet: Vec<u8>) {
+    pub(super) fn transmit(&mut self, id: NodeId, packet: Vec<u8>, origin: Origin) {
         let Ok(view) = ip::parse(&packet) else { return };
-        let Some(to) = self.node_by_addr(view.destination) else { return };
+        let Some(to) = self.next_hop(id, view.destination) else { return };
+        if let Some(parcel) = readable_parcel(&packet, &view) {
+            self.check.parcel_readable((id, to), parcel);
+        }
         self.adversary.watch(&packet);
         let class = class(&packet);
         let passing = Passing { from: id, to, class, packet: &packet };
@@ -118,27 +133,36 @@ impl Sim {
         for _ in 0..copies {
             let transit = self.net.carry(id, to, &packet, &mut self.rng);
             for (delay, packet, corrupted) in transit.copies {
-                let origin = if corrupted { Origin::Corrupted } else { Origin::Genuine };
+                let origin = match origin {
+                    Origin::Genuine | Origin::Replayed if corrupted => Origin::Corrupted,
+                    origin => origin,
+                };
                 let at = self.now + delay + late;
-                self.queue.add(at, Event::Arrive { at: to, packet, origin });
+                self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
             }
-            if let Some((delay, error)) = transit.error {
-                let origin = Origin::Genuine;
-                self.queue.add(self.now + delay, Event::Arrive { at: id, packet: error, origin });
+            if let Some((delay, packet)) = transit.error {
+                let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
+                self.queue.add(self.now + delay, arrive);
             }
         }
     }
 
-    /// A packet arrives at a machine.
-    pub(super) fn arrive(&mut self, id: NodeId, packet: Vec<u8>, origin: Origin) {
+    /// A packet arrives at a machine from a neighbour.
+    pub(super) fn arrive(&mut self, id: NodeId, from: NodeId, packet: Vec<u8>, origin: Origin) {
         let Ok(view) = ip::parse(&packet) else { return };
-        match &self.node(id).agent {
-            Agent::Dead => {}
-            Agent::None => self.stack_receives(id, &packet, &view),
-            Agent::Running(_) if matches!(origin, Origin::Genuine | Origin::Replayed) => {
-                self.agent_receives(id, packet, &view, origin == Origin::Genuine);
-            }
-            Agent::Running(_) => self.agent_receives_forged(id, packet, &view, origin),
+        let node = self.node(id);
+        let hooked = node.is_hooked(from);
+        match &node.agent {
+            Agent::Running(_) if hooked => match origin {
+                Origin::Genuine | Origin::Replayed => {
+                    self.agent_receives(id, packet, &view, origin);
+                }
+                Origin::Corrupted | Origin::Forged => {
+                    self.agent_receives_forged(id, packet, &view, origin);
+                }
+            },
+            Agent::Dead if hooked => {}
+            _ => self.accept(id, packet, origin),
         }
     }
 
@@ -157,7 +181,7 @@ impl Sim {
             node.engine().map(|engine| fingerprint(engine, node.now(micros)))
         };
         let before = look(self);
-        let mut sent = self.agent_receives(id, packet, view, false);
+        let mut sent = self.agent_receives(id, packet, view, origin);
         match self.sabotage {
             Some(Sabotage::Believe) => {
                 let pair = HostPair::new(view.destination, view.source);
@@ -170,10 +194,13 @@ impl Sim {
             Some(Sabotage::Answer) => {
                 let answer =
                     ip_packet(view.destination, view.source, protocol::UDP, 0, &quoted[..8]);
-                self.emit(id, answer, LinkUse::Engine);
+                self.emit(id, answer, LinkUse::Engine, Origin::Genuine);
                 sent += 1;
             }
             _ => {}
+        }
+        if self.node(id).is_router() && class(&quoted) == Class::Clear {
+            return; // an open router acts on a stranger's first packet: that is what it is there for
         }
         if let (Some(before), Some(after)) = (before, look(self)) {
             self.check.unauthenticated(id, &what, (&before, &after), sent);
@@ -182,23 +209,33 @@ impl Sim {
 
     /// Gives a packet to the agent as the kernel would. Returns how many packets the agent sent
     /// because of it.
-    fn agent_receives(&mut self, id: NodeId, packet: Vec<u8>, view: &IpView, merge: bool) -> usize {
-        if is_sealed(&packet, view) {
-            return self.open(id, packet, view, merge);
+    fn agent_receives(
+        &mut self,
+        id: NodeId,
+        packet: Vec<u8>,
+        view: &IpView,
+        origin: Origin,
+    ) -> usize {
+        let sealed = is_sealed(&packet, view);
+        if sealed && view.destination == self.node(id).addr {
+            return self.open(id, packet, view, origin == Origin::Genuine);
+        }
+        if let Some(parcel) = readable_parcel(&packet, view) {
+            self.check.parcel_shown(id, parcel);
         }
         let micros = self.now;
         let pair = HostPair::new(view.destination, view.source);
         let verdict = self.node(id).offloaded(pair, micros);
-        match verdict.filter(|_| !is_negotiation(&packet, view)) {
+        match verdict.filter(|_| !sealed && !is_negotiation(&packet, view)) {
             Some(Offload::Bypass) => {
-                self.deliver_plaintext(id, &packet, view);
+                self.deliver_plaintext(id, packet, view, origin);
                 return 0;
             }
             Some(Offload::Discard) => return 0,
             None => {}
         }
         if let Class::Message(Kind::NoMatch, true) = class(&packet) {
-            self.check.refused(id, view.source);
+            self.check.refused(id, pair);
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
@@ -207,7 +244,7 @@ impl Sim {
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
         if done == Incoming::Deliver || self.sabotage == Some(Sabotage::AcceptPlaintext) {
-            self.deliver_plaintext(id, &packet, view);
+            self.deliver_plaintext(id, packet, view, origin);
         }
         self.after(id)
     }
@@ -238,17 +275,17 @@ impl Sim {
             for piece in gather.payload {
                 packet.extend_from_slice(&gather.buffer[piece.clone()]);
             }
-            opened.push(packet);
+            opened.push((gather.vnet, packet));
         });
-        for packet in opened {
-            self.deliver_opened(id, &packet);
+        for (vnet, packet) in opened {
+            self.deliver_opened(id, vnet, packet);
         }
         self.after(id)
     }
 
     /// Takes the next event if it is one more datagram like those in hand.
     fn next_with(&mut self, id: NodeId, from: IpAddr, segment: usize) -> Option<Vec<u8>> {
-        let (at, Event::Arrive { at: to, packet, origin }) = self.queue.peek()? else {
+        let (at, Event::Arrive { at: to, packet, origin, .. }) = self.queue.peek()? else {
             return None;
         };
         let view = ip::parse(packet).ok()?;
@@ -257,6 +294,7 @@ impl Sim {
             && *to == id
             && *origin == Origin::Genuine
             && view.source == from
+            && view.destination == self.node(id).addr
             && is_sealed(packet, &view)
             && payload.len() <= segment;
         let payload = fits.then(|| payload.to_vec())?;
@@ -281,7 +319,7 @@ fn is_negotiation(packet: &[u8], view: &IpView) -> bool {
 }
 
 /// A frame as its machine's network card puts it on the link.
-fn wire_packets(bytes: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn wire_packets(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
     let Ok(vnet) = VnetHeader::parse(&bytes[..VNET_LEN]) else { return packets };
     let Ok(vnet) = vnet.shifted(-(ETHERNET_LEN as i16)) else { return packets };

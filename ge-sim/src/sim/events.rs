@@ -18,10 +18,10 @@ const fn tcp_headers(v4: bool) -> u16 {
 impl Sim {
     pub(super) fn happen(&mut self, event: Event) {
         match event {
-            Event::Arrive { at, packet, origin } => self.arrive(at, packet, origin),
+            Event::Arrive { at, from, packet, origin } => self.arrive(at, from, packet, origin),
             Event::Wake(id) => self.wake(id),
             Event::Traffic(flow) => self.traffic(flow),
-            Event::Stack(id, frame) => self.stack_sends(id, frame),
+            Event::Stack(id, frame) => self.leave(id, frame, Origin::Genuine),
             Event::Bundle(id) => self.bundle(id),
             Event::Fault(fault) => self.fault(&fault),
             Event::Attack => self.adversary_acts(),
@@ -63,7 +63,7 @@ impl Sim {
         let mss = self.node(from).mtu_to(to_addr) - tcp_headers(self.v4);
         self.check.sent_stream(from, to, offset + len as u32);
         let frame = stream_frame((from, from_addr), (to, to_addr), offset, len, mss);
-        self.stack_sends(from, frame);
+        self.leave(from, frame, Origin::Genuine);
     }
 
     /// The server's bundle arrives, with what the server knows at this moment.
@@ -176,7 +176,7 @@ impl Sim {
     fn stop(&mut self, id: NodeId) {
         let micros = self.now;
         let node = self.node_mut(id);
-        let (now, mode, addr) = (node.now(micros), node.mode(), node.addr);
+        let (now, mode) = (node.now(micros), node.mode());
         let Some(engine) = node.engine_mut() else { return };
         engine.stop(now);
         self.after(id);
@@ -185,7 +185,10 @@ impl Sim {
         node.offload.clear();
         if mode == Mode::Open {
             node.agent = Agent::None;
-            self.check.released(addr);
+            let released = self.nodes.iter().map(|node| node.addr);
+            for addr in released.filter(|addr| self.stands_for(id, *addr)).collect::<Vec<_>>() {
+                self.check.released(addr);
+            }
         } else {
             node.agent = Agent::Dead;
         }
@@ -204,7 +207,13 @@ impl Sim {
     pub fn inject(&mut self, packet: Vec<u8>, origin: Origin) {
         let destination = ge_core::wire::ip::parse(&packet).ok().map(|view| view.destination);
         if let Some(at) = destination.and_then(|addr| self.node_by_addr(addr)) {
-            self.queue.add(self.now + 1, Event::Arrive { at, packet, origin });
+            let from = self.node(at).outside.iter().flatten().next().copied().unwrap_or(at);
+            self.inject_at(at, from, packet, origin);
         }
+    }
+
+    /// A packet of the adversary arrives at a machine as if from a neighbour.
+    pub fn inject_at(&mut self, at: NodeId, from: NodeId, packet: Vec<u8>, origin: Origin) {
+        self.queue.add(self.now + 1, Event::Arrive { at, from, packet, origin });
     }
 }

@@ -1,13 +1,15 @@
 //! Out of the engines: what they want done is done, and their tables are looked at.
 
 use super::Sim;
+use crate::adversary::Origin;
 use crate::check::LinkUse;
 use crate::packet::{NodeId, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
-use ge_core::io::{Event as Told, NegotiationResult, Output};
+use ge_core::flow::HostPair;
+use ge_core::io::{Event as Told, NegotiationResult, Output, VNET_LEN};
 use ge_core::limits::PIT_ROWS_HOST;
-use ge_core::wire::{ip, protocol};
+use ge_core::wire::protocol;
 
 /// A session under an ended epoch is looked at twice a second, and wall time has whole seconds.
 const EPOCH_END_FELT: u64 = 2;
@@ -49,7 +51,7 @@ impl Sim {
                 let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
                 let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
                 allow_fragments(&mut packet);
-                self.emit(id, packet, LinkUse::Engine);
+                self.emit(id, packet, LinkUse::Engine, Origin::Genuine);
                 1
             }
             Output::Datagrams(run) => {
@@ -57,17 +59,15 @@ impl Sim {
                 run.count()
             }
             Output::PutBack(held) => {
-                self.put_back(id, &held.bytes, LinkUse::Passed);
+                self.put_back(id, &held.bytes, LinkUse::Passed, Origin::Genuine);
                 1
             }
             Output::Deliver(packet) => {
-                if let Ok(view) = ip::parse(&packet) {
-                    self.stack_receives(id, &packet, &view);
-                }
+                self.accept(id, packet, Origin::Genuine);
                 0
             }
             Output::Opened(packet) => {
-                self.deliver_opened(id, &packet);
+                self.deliver_opened(id, [0; VNET_LEN], packet);
                 0
             }
             Output::Kernel(verdict) => {
@@ -87,10 +87,10 @@ impl Sim {
         self.note(|| format!("{id:?} {event:?}"));
         match event {
             Told::Negotiated { pair, result: NegotiationResult::Protected, .. } => {
-                self.check.secured(id, pair.remote.0);
+                self.check.secured(id, *pair);
             }
             Told::PeerGone { pair, reason: "goodbye" } => {
-                self.check.heard_goodbye(id, pair.remote.0);
+                self.check.heard_goodbye(id, *pair);
             }
             _ => {}
         }
@@ -107,6 +107,12 @@ impl Sim {
         }
         self.check.tables(id, sizes);
         self.check.progress(id, &snapshot);
+        for flow in &snapshot.flows {
+            let Some(ends) = flow.ends else { continue };
+            let pair = HostPair { local: flow.local, remote: flow.remote };
+            let since = self.now.saturating_sub(flow.age.as_micros() as u64);
+            self.check.between(id, pair, ends.map(|end| self.mgmt.node(end)), since);
+        }
         let up_to_date = installed.0 == self.mgmt.version()
             && self.now > installed.1 + EPOCH_END_FELT * 1_000_000;
         if !up_to_date {

@@ -1,12 +1,16 @@
 //! What the stacks of machines do with what they are handed.
 
 use super::Sim;
-use crate::check::Invariant;
-use crate::packet::{APP_PORT, NodeId, UDP_LEN, frame, ip_packet, read_parcel, read_segment};
+use crate::adversary::Origin;
+use crate::check::{Invariant, Opening};
+use crate::packet::{
+    APP_PORT, NodeId, UDP_LEN, frame, ip_packet, read_parcel, read_segment, shows_plaintext,
+};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::flow::HostPair;
 use ge_core::icmp_error::{ErrorKind, parse_error, quoted_parse};
+use ge_core::io::{FlowSnapshot, VNET_LEN};
 use ge_core::limits::{MIN_PMTU_V4, MIN_PMTU_V6};
 use ge_core::wire::icmp::{emit_echo, parse_echo};
 use ge_core::wire::ip::{self, IpView};
@@ -16,18 +20,35 @@ use ge_core::wire::protocol;
 const SEAL_ROOM: u16 = 100;
 
 impl Sim {
-    pub(super) fn deliver_plaintext(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
+    /// The agent lets a packet in as it came: plaintext, or at a router also what others sealed and
+    /// say to each other.
+    pub(super) fn deliver_plaintext(
+        &mut self,
+        id: NodeId,
+        packet: Vec<u8>,
+        view: &IpView,
+        origin: Origin,
+    ) {
         let node = self.node(id);
-        let pair = HostPair::new(view.destination, view.source);
-        let row = node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)));
-        let mode = node.mode();
-        self.check.plaintext_accepted(id, view.source, mode, row.map(|row| row.verdict));
-        self.stack_receives(id, packet, view);
+        if !node.is_router() || shows_plaintext(&packet) {
+            let pair = HostPair::new(view.destination, view.source);
+            let row = self.row_of(id, pair);
+            let (mode, node_is_router) = (node.mode(), node.is_router());
+            self.check.plaintext_accepted(id, pair, mode, row.map(|row| row.verdict));
+            if node_is_router && origin == Origin::Genuine {
+                self.check.invited(id, pair);
+            }
+        }
+        self.accept(id, packet, origin);
+    }
+
+    fn row_of(&self, id: NodeId, pair: HostPair) -> Option<FlowSnapshot> {
+        let node = self.node(id);
+        node.engine().and_then(|engine| engine.flow_snapshot(pair, node.now(self.now)))
     }
 
     /// A packet came out of a session.
-    pub(super) fn deliver_opened(&mut self, id: NodeId, packet: &[u8]) {
-        let mut packet = packet.to_vec();
+    pub(super) fn deliver_opened(&mut self, id: NodeId, vnet: [u8; VNET_LEN], mut packet: Vec<u8>) {
         if self.sabotage == Some(Sabotage::DeliverChanged)
             && let Some(last) = packet.last_mut()
         {
@@ -38,31 +59,43 @@ impl Sim {
                 .check
                 .fail(Invariant::I4SentOnce, format!("{id:?} was handed no IP packet"));
         };
-        let Some(peer) = self.node_by_addr(view.source) else {
+        let Some(opening) = self.opening(id, &view) else {
             let detail = format!("{id:?} was handed a packet from {}", view.source);
             return self.check.fail(Invariant::I4SentOnce, detail);
         };
         let times = if self.sabotage == Some(Sabotage::DeliverTwice) { 2 } else { 1 };
         for _ in 0..times {
-            if let Some(whole) = self.reassembly.add(id, &packet, &view)
+            if let Some(whole) = self.reassembly.add(id, &packet, &view, self.now)
                 && let Ok(view) = ip::parse(&whole)
             {
-                self.opened_once(id, peer, &whole, &view);
+                self.opened_once(&opening, &whole, &view);
+            }
+            if opening.ends.1 != id {
+                self.hand_inwards(id, vnet, &packet);
             }
         }
     }
 
-    fn opened_once(&mut self, id: NodeId, peer: NodeId, packet: &[u8], view: &IpView) {
+    /// Who sealed a packet, as the row says, and for whom.
+    fn opening(&self, id: NodeId, view: &IpView) -> Option<Opening> {
+        let ends = (self.node_by_addr(view.source)?, self.node_by_addr(view.destination)?);
+        let row = self.row_of(id, HostPair::new(view.destination, view.source));
+        let agent = row.and_then(|row| self.mgmt.node(row.peer?.agent)).unwrap_or(ends.0);
+        let whole_way = agent == ends.0 && self.node(agent).identity.is_some();
+        Some(Opening { at: id, agent, ends, whole_way })
+    }
+
+    fn opened_once(&mut self, opening: &Opening, packet: &[u8], view: &IpView) {
         let upper = &packet[view.header_len..view.total_len];
         if let Some((from, to, offset, bytes)) = read_segment(packet, view) {
-            self.check.segment_opened(id, peer, (from, to), offset, bytes);
+            self.check.segment_opened(opening, (from, to), offset, bytes);
         } else if is_app(upper, view) {
             match read_parcel(&upper[UDP_LEN..]) {
-                Ok(parcel) => self.check.parcel_opened(id, peer, parcel),
-                Err(why) => self.check.forged_opened(id, peer, why),
+                Ok(parcel) => self.check.parcel_opened(opening, parcel),
+                Err(why) => self.check.forged_opened(opening, why),
             }
-        } else {
-            self.stack_receives(id, packet, view);
+        } else if opening.ends.1 == opening.at {
+            self.stack_receives(opening.at, packet, view);
         }
     }
 
@@ -71,10 +104,10 @@ impl Sim {
         let upper = &packet[view.header_len..view.total_len];
         if is_app(upper, view) {
             if let Ok(parcel) = read_parcel(&upper[UDP_LEN..]) {
-                self.check.parcel_in_clear(parcel);
+                self.check.parcel_arrived(parcel);
             }
         } else if let Some(echo) = parse_echo(packet, view) {
-            if echo.request && view.destination == self.node(id).addr {
+            if echo.request && !self.node(id).ignores_ping {
                 let (from, to) = (view.destination, view.source);
                 let icmp = emit_echo(false, echo.id, echo.seq, echo.payload, from, to);
                 let reply = ip_packet(from, to, view.protocol, view.tos, &icmp);

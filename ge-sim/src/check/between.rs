@@ -1,0 +1,71 @@
+//! What two agents agree on through others: I2.
+
+use super::{Checker, Invariant};
+use crate::packet::NodeId;
+use ge_core::NegotiationId;
+use ge_core::flow::HostPair;
+use std::collections::{BTreeMap, HashMap};
+
+/// A router's row is made at most so long after the responder signed: the message's way, with what
+/// links and the adversary may add, and what a router remembers of a request. A record counts ten
+/// seconds (PROTOCOL.md 2.5).
+const SIGNED_WITHIN: u64 = 15_000_000;
+
+#[derive(Default)]
+pub(super) struct Books {
+    /// Who sent the MPIT of a negotiation in its own name.
+    requested: HashMap<NegotiationId, Request>,
+    /// When both ends had signed, by pair as the initiator names it.
+    signed: BTreeMap<Agreement, Vec<u64>>,
+}
+
+#[derive(Clone, Copy)]
+struct Request {
+    initiator: NodeId,
+    pair: HostPair,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Agreement {
+    initiator: NodeId,
+    responder: NodeId,
+    pair: HostPair,
+}
+
+impl Checker {
+    /// An agent asks for a session in the name of `pair.local`: its MPIT leaves.
+    pub(super) fn requested(&mut self, id: NegotiationId, initiator: NodeId, pair: HostPair) {
+        self.between.requested.insert(id, Request { initiator, pair });
+    }
+
+    /// An agent agrees to a session: its CDN leaves.
+    pub(super) fn agreed(&mut self, id: NegotiationId, responder: NodeId) {
+        let Some(&Request { initiator, pair }) = self.between.requested.get(&id) else { return };
+        let agreement = Agreement { initiator, responder, pair };
+        self.between.signed.entry(agreement).or_default().push(self.now);
+    }
+
+    /// A router has had a row of a session between two others since `since`, by which the two
+    /// `ends` signed for `pair`.
+    pub fn between(&mut self, node: NodeId, pair: HostPair, ends: [Option<NodeId>; 2], since: u64) {
+        let [Some(initiator), Some(responder)] = ends else {
+            let detail = format!("{node:?} has a row of a session between strangers: {ends:?}");
+            return self.fail(Invariant::I2BothSigned, detail);
+        };
+        let signed = [pair, pair.reversed()].into_iter().any(|pair| {
+            let agreement = Agreement { initiator, responder, pair };
+            let times = self.between.signed.get(&agreement);
+            times.into_iter().flatten().any(|at| *at + SIGNED_WITHIN >= since)
+        });
+        if !signed {
+            let (local, remote) = (pair.local.0, pair.remote.0);
+            self.fail(
+                Invariant::I2BothSigned,
+                format!(
+                    "{node:?} lets a session between {initiator:?} and {responder:?} pass, \
+                     who did not sign for {local} and {remote}"
+                ),
+            );
+        }
+    }
+}
