@@ -261,7 +261,7 @@ impl Engine {
         let policy = self.membership.as_ref().is_some_and(|membership| {
             membership.search_scope.iter().any(|prefix| prefix.contains(remote))
         });
-        policy || self.is_connected(remote)
+        policy || self.must_protect(remote) || self.is_connected(remote)
     }
 
     fn is_connected(&self, remote: IpAddr) -> bool {

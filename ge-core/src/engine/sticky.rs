@@ -70,7 +70,15 @@ impl Engine {
     /// Whether packets to and from `remote` may go in clear for want of an agreement. Asked when a
     /// verdict is due, not when the question goes out: both mode and memory may change meanwhile.
     pub(super) fn may_pass(&self, remote: IpAddr, now: Now) -> bool {
-        self.mode() == Mode::Open && !self.sticky.contains(remote, now.mono)
+        self.mode() == Mode::Open
+            && !self.must_protect(remote)
+            && !self.sticky.contains(remote, now.mono)
+    }
+
+    /// Whether the policy says that `remote` is never talked to in clear.
+    pub(super) fn must_protect(&self, remote: IpAddr) -> bool {
+        let policy = self.membership.as_ref().map(|own| own.must_protect.as_slice());
+        policy.unwrap_or_default().iter().any(|prefix| prefix.contains(remote))
     }
 
     /// From here on none of our addresses talks to the remote host in clear. The kernel hears of it

@@ -5,6 +5,7 @@ use super::*;
 use crate::io::KernelVerdict;
 use crate::limits::OPEN_HOLD;
 use crate::membership::Revocation;
+use crate::mode::Prefix;
 use crate::wire::dprp::Kind;
 use crate::{DropReason, UnixTime};
 
@@ -170,4 +171,27 @@ fn agent_that_cannot_ask_does_not_pass_what_was_protected() {
 fn arrive_clear(engine: &mut Engine, now: Now) -> Incoming {
     let bytes = frame(pair(0).remote.0, local(), 17, &[0, 9, 0, 9, 0, 8, 0, 0]);
     arrive(engine, bytes, now)
+}
+
+#[test]
+fn destination_the_policy_names_is_never_talked_to_in_clear() {
+    let mut world = Ends::new();
+    let remote = pair(0).remote.0;
+    let range = Prefix { address: remote, length: 32 };
+    world.a.membership.as_mut().unwrap().must_protect.push(range);
+    let now = world.now();
+    let sent = [9, 0, 9, 0, 8, 0, 0];
+    let plain = |to: HostPair| frame(to.remote.0, to.local.0, 17, &sent);
+    assert_eq!(arrive(&mut world.a, plain(pair(0)), now), Incoming::Consumed);
+    assert_eq!(arrive(&mut world.a, plain(pair(1)), now), Incoming::Deliver, "another host's");
+    assert_eq!(world.send(0), Outgoing::Consumed);
+    outputs(&mut world.a);
+    for _ in 0..40 {
+        world.millis += 100;
+        let now = world.now();
+        world.a.tick(now);
+        let out = outputs(&mut world.a);
+        assert!(!out.iter().any(|output| matches!(output, Output::PutBack(_))), "the whole ladder");
+        assert_ne!(world.send(0), Outgoing::PutBack);
+    }
 }
