@@ -40,7 +40,7 @@ use crate::flow::HostPair;
 use crate::held::HeldBudget;
 use crate::io::{Counters, Event, InterfaceInfo, Output};
 use crate::keyring::Keyring;
-use crate::limits::PIT_ROWS_HOST;
+use crate::limits::{KeyLimits, PIT_ROWS_HOST};
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
@@ -65,6 +65,7 @@ pub struct Engine {
     local_addresses: BTreeSet<IpAddr>,
     pit: Pit<Row>,
     sessions: Sessions,
+    key_limits: KeyLimits,
     /// Negotiations this agent started, by the number it gave them.
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
@@ -99,6 +100,7 @@ impl Engine {
             local_addresses: BTreeSet::new(),
             pit: Pit::new(PIT_ROWS_HOST, hash_key),
             sessions: Sessions::default(),
+            key_limits: KeyLimits::default(),
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
             passing: Passing::new(random_secret(&mut rng)),

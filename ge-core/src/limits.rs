@@ -36,6 +36,27 @@ pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
 pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
 /// New session keys are negotiated after this many packets.
 pub const REKEY_AFTER_MESSAGES: u64 = 1 << 60;
+/// The counts at which keys are replaced or dropped, as an engine uses them: a test cannot send
+/// 2^60 packets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyLimits {
+    /// See [`REKEY_AFTER_MESSAGES`].
+    pub(crate) rekey_after_messages: u64,
+    /// See [`FAILED_OPEN_REKEY`].
+    pub(crate) failed_open_rekey: u64,
+    /// See [`FAILED_OPEN_KILL`].
+    pub(crate) failed_open_kill: u64,
+}
+
+impl Default for KeyLimits {
+    fn default() -> Self {
+        Self {
+            rekey_after_messages: REKEY_AFTER_MESSAGES,
+            failed_open_rekey: FAILED_OPEN_REKEY,
+            failed_open_kill: FAILED_OPEN_KILL,
+        }
+    }
+}
 /// A counter from here on is never used.
 pub const REJECT_AFTER_MESSAGES: u64 = u64::MAX - (1 << 13);
 /// Packets under one AES-GCM subkey: the low bits of the counter.

@@ -23,7 +23,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-/// Listings in a row that may be interrupted before the last one is taken as it is.
+/// Listings in a row that may be interrupted before it is given up to get one of one moment.
 const DUMP_ATTEMPTS: usize = 4;
 
 /// Groups of events: links, addresses and routes of both IP versions (`RTMGRP_*`).
@@ -50,9 +50,12 @@ pub struct Link {
 /// A failed system call.
 pub fn list() -> Result<Vec<Link>, KernelError> {
     let failed = |error| KernelError::io("list the network interfaces", error);
-    let links = dump(RouteNetlinkMessage::GetLink(LinkMessage::default())).map_err(failed)?;
-    let addresses =
-        dump(RouteNetlinkMessage::GetAddress(AddressMessage::default())).map_err(failed)?;
+    let links = dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))
+        .and_then(whole)
+        .map_err(failed)?;
+    let addresses = dump(RouteNetlinkMessage::GetAddress(AddressMessage::default()))
+        .and_then(whole)
+        .map_err(failed)?;
     Ok(assemble(&links, &addresses))
 }
 
@@ -85,9 +88,11 @@ pub fn default_route_interfaces() -> Result<BTreeSet<Interface>, KernelError> {
     for family in [AddressFamily::Inet, AddressFamily::Inet6] {
         let mut message = RouteMessage::default();
         message.header.address_family = family;
+        // Where thousands of routes come and go, no listing is of one moment; a default route that
+        // is missed once is found when the next one changes.
         let routes = dump(RouteNetlinkMessage::GetRoute(message))
             .map_err(|error| KernelError::io("list the routes", error))?;
-        found.extend(default_routes(&routes));
+        found.extend(default_routes(&routes.objects));
     }
     Ok(found)
 }
@@ -246,8 +251,17 @@ fn default_route(message: &RouteMessage) -> Vec<Interface> {
     found
 }
 
+/// Refuses a listing that something changed under: what is missing there would be taken as gone,
+/// and an interface without its rules, or an address that is not ours, sends in clear.
+fn whole(listing: Listing) -> io::Result<Vec<RouteNetlinkMessage>> {
+    if listing.interrupted {
+        return Err(io::Error::other("they changed each time they were read"));
+    }
+    Ok(listing.objects)
+}
+
 /// Lists one kind of object, again if it changed meanwhile.
-fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+fn dump(request: RouteNetlinkMessage) -> io::Result<Listing> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_DUMP | NLM_F_REQUEST;
     let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(request));
@@ -256,14 +270,15 @@ fn dump(request: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
     packet.serialize(&mut bytes);
     let mut socket = Socket::new(NETLINK_ROUTE)?;
     socket.bind_auto()?;
-    for attempt in 1.. {
+    let mut listing = Listing::default();
+    for _ in 0..DUMP_ATTEMPTS {
         socket.send(&bytes, 0)?;
-        let listing = read_dump(&socket)?;
-        if !listing.interrupted || attempt == DUMP_ATTEMPTS {
-            return Ok(listing.objects);
+        listing = read_dump(&socket)?;
+        if !listing.interrupted {
+            break;
         }
     }
-    Ok(Vec::new())
+    Ok(listing)
 }
 
 /// Reads up to the end of a listing.
@@ -274,4 +289,18 @@ fn read_dump(socket: &Socket) -> io::Result<Listing> {
         listing.take(&bytes)?;
     }
     Ok(listing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listing_that_was_interrupted_is_not_taken() {
+        let link = RouteNetlinkMessage::NewLink(LinkMessage::default());
+        let listing =
+            |interrupted| Listing { objects: vec![link.clone()], interrupted, ended: true };
+        assert!(whole(listing(true)).is_err());
+        assert_eq!(whole(listing(false)).unwrap(), [link.clone()]);
+    }
 }

@@ -204,7 +204,7 @@ mod tests {
     fn messages_and_attributes_are_read_back_as_written() {
         let mut writer = Writer::default();
         writer.message(7, 1, 42, &[9; 4], |body| {
-            body.attr_str(1, "abc");
+            body.attr_str(1, "abcd");
             body.nest(2, |inner| inner.attr_be32(3, 0x0102_0304));
         });
         writer.message(8, 0, 43, &[], |_| ());
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].kind, all[0].sequence, all[1].sequence), (7, 42, 43));
         let list: Vec<_> = attributes(&all[0].body[4..]).collect();
-        assert_eq!(list[0], (1, &b"abc\0"[..]));
+        assert_eq!(list[0], (1, &b"abcd\0"[..]));
         assert_eq!(list[1].0, 2);
         assert_eq!(attributes(list[1].1).next(), Some((3, &[1, 2, 3, 4][..])));
     }

@@ -36,7 +36,7 @@ pub fn segment(data: &[u8]) {
 }
 
 /// Arrived packets, `| length 16 | packet |` each: what comes out whole is one packet of the size
-/// of a message, begins like one, and is what was kept, in order.
+/// of a message, begins like one, and has every fragment at its place.
 pub fn reassembly(data: &[u8]) {
     let (mut table, mut rest, mut kept) = (EchoReassembly::default(), data, BTreeMap::new());
     while let Some((length, after)) = rest.split_first_chunk::<2>() {
@@ -54,7 +54,10 @@ pub fn reassembly(data: &[u8]) {
         if view.fragment == Fragment::First {
             run.clear();
         }
-        run.extend(payload);
+        let flags = u16::from_be_bytes([packet[6], packet[7]]);
+        let place = usize::from(flags & 0x1fff) * 8;
+        run.resize(run.len().max(place + payload.len()), 0);
+        run[place..place + payload.len()].copy_from_slice(payload);
         if let Reassembled::Whole(whole) = outcome {
             check_whole(&whole, run);
         }
@@ -67,5 +70,5 @@ fn check_whole(whole: &[u8], kept: &[u8]) {
     let payload = &whole[view.header_len..];
     assert!(payload.len() <= ECHO_LEN + MESSAGE_MAX, "no longer than a message");
     assert!(payload[ECHO_LEN..].starts_with(&MAGIC), "begins like a message");
-    assert_eq!(payload, kept, "what was kept");
+    assert_eq!(payload, kept, "each at its place");
 }

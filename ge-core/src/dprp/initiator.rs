@@ -19,7 +19,7 @@ use crate::now::UnixTime;
 use crate::wire::dprp::cdn::{CdnParts, CdnPath};
 use crate::wire::dprp::dde::{DDE_LEN, DdeFacts, Tags};
 use crate::wire::dprp::nomatch::{self, NoMatchFacts};
-use crate::wire::dprp::{Header, Kind, MAC_LEN, Place, Standing, assemble, emit_flow};
+use crate::wire::dprp::{Header, Kind, MAC_LEN, Standing, assemble, emit_flow};
 
 /// The answer of an agent that shares no group with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -228,12 +228,10 @@ impl Initiator {
         if !sign::verify(&peer.identity_key, &text, &facts.signature) {
             return Err(Reject::BadSignature);
         }
-        let asked = offer.proposal.purpose == Purpose::Protect;
+        let mode = facts.standing.mode;
         match keyring.shared_group(&peer) {
-            Some(group) if asked && facts.place == Place::Destination => {
-                Err(Reject::OtherEpoch(group))
-            }
-            _ => Ok(NoMatch { peer, mode: facts.standing.mode }),
+            Some(group) if offer.needs_key(keyring, &facts, unix) => Err(Reject::OtherEpoch(group)),
+            _ => Ok(NoMatch { peer, mode }),
         }
     }
 }

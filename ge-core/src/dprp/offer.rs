@@ -5,7 +5,7 @@ use super::noise::{Keys, Noise, Split};
 use super::path::{self, Sids, Use};
 use super::peer::{self, Claim, must_equal};
 use super::transcript::{self, Decision};
-use super::{Agreement, Proposal, Reject, SessionParameters, tags};
+use super::{Agreement, Proposal, Purpose, Reject, SessionParameters, tags};
 use crate::cert::Certificate;
 use crate::crypto::x25519::{self, KeyPair};
 use crate::crypto::{self, Rng, kdf};
@@ -142,6 +142,22 @@ impl Offer {
                 Err(Reject::Misbehaved("it is not at the destination"))
             }
         }
+    }
+
+    /// Whether who sent a NOMATCH, and is certified for one of our groups, was asked for protection
+    /// and merely lacks the present key. One that holds it may still refuse: a closed agent behind it
+    /// does.
+    pub(super) fn needs_key(
+        &self,
+        keyring: &Keyring,
+        facts: &NoMatchFacts,
+        unix: UnixTime,
+    ) -> bool {
+        let own = keyring.accepted_groups(unix);
+        let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &self.e_i));
+        let refuses = facts.standing.mode == Mode::Closed && tags::matching(&facts.tags, own) != 0;
+        let asked = self.proposal.purpose == Purpose::Protect;
+        asked && facts.place == Place::Destination && !refuses
     }
 
     pub(super) fn claim<'a>(&self, certificate: &'a [u8], standing: Standing) -> Claim<'a> {

@@ -422,7 +422,7 @@ impl Engine {
         now: Now,
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
-        let narrow = self.known_path(pair);
+        let path = self.known_path(pair);
         let protected =
             Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
         let before = match self.pit.get_mut(pair) {
@@ -433,7 +433,7 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, (index, interface), agreement, false, narrow, now);
+        self.add_session(pair, (index, interface), agreement, false, path, now);
         Ok(before)
     }
 
@@ -452,7 +452,7 @@ impl Engine {
             }
             Some(RowState::Pending(mut pending)) => {
                 self.abandon(&pending.negotiation);
-                self.became_protected(pair, took, now);
+                self.became_protected(pair, took);
                 let held = pending.held.take(&mut self.held);
                 self.release_sealed(held, now);
             }
@@ -460,13 +460,13 @@ impl Engine {
                 if let Some(negotiation) = plain.background {
                     self.abandon(&negotiation);
                 }
-                self.became_protected(pair, took, now);
+                self.became_protected(pair, took);
             }
             Some(RowState::Transit(transit)) => {
                 self.forget_transit(&transit);
-                self.became_protected(pair, took, now);
+                self.became_protected(pair, took);
             }
-            None => self.became_protected(pair, took, now),
+            None => self.became_protected(pair, took),
         }
     }
 

@@ -155,7 +155,7 @@ impl Engine {
     /// A stranger's first packet to a machine behind this open router passes at once; whether an
     /// agent further in refuses it is asked meanwhile.
     fn survey_first(&mut self, pair: HostPair, interface: Interface, now: Now) {
-        let unknown = self.mode() == Mode::Open && self.pit.get(pair).is_none();
+        let unknown = self.pit.get(pair).is_none() && self.may_pass(pair.remote.0, now);
         if unknown && self.stands_for(pair.local.0) {
             self.survey(pair, interface, now);
         }
@@ -165,10 +165,10 @@ impl Engine {
         match self.pit.get(pair).map(|row| &row.state) {
             Some(RowState::Protected(_)) => self.refuse_in(DropReason::ClearOnProtected),
             Some(RowState::Dropped(_)) => self.refuse_in(DropReason::Discarded),
-            Some(RowState::Pending(pending)) if !pending.may_pass => {
+            Some(RowState::Pending(_)) if !self.may_pass(pair.remote.0, now) => {
                 self.refuse_in(DropReason::ClosedMode)
             }
-            None if self.sticky.contains(pair.remote.0, now.mono) => {
+            None if self.mode() == Mode::Open && !self.may_pass(pair.remote.0, now) => {
                 self.refuse_in(DropReason::ClearOnProtected)
             }
             Some(RowState::Pending(_) | RowState::Clear(_) | RowState::Transit(_)) | None => {

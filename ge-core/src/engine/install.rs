@@ -2,12 +2,12 @@
 
 use super::Engine;
 use super::row::{Row, RowState};
+use crate::Now;
 use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
 use crate::limits::OPEN_HOLD;
 use crate::membership::Membership;
 use crate::timer::Timer;
-use crate::{Mode, Now};
 
 impl Engine {
     /// Puts a membership in force. An older version than the present one is ignored: policy never
@@ -33,14 +33,11 @@ impl Engine {
     /// Whether the held packets of a flow may pass follows the mode in force, not the one in which
     /// the question was asked.
     fn reconsider_pending_rows(&mut self, now: Now) {
-        let open = self.mode() == Mode::Open;
         for pair in self.pairs() {
-            let sticky = self.sticky.contains(pair.remote.0, now.mono);
-            if let Some(Row { state: RowState::Pending(pending), .. }) = self.pit.get_mut(pair) {
-                pending.may_pass = open && !sticky;
-                if pending.may_pass {
-                    self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
-                }
+            let pending =
+                matches!(self.pit.get(pair), Some(Row { state: RowState::Pending(_), .. }));
+            if pending && self.may_pass(pair.remote.0, now) {
+                self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
             }
         }
     }

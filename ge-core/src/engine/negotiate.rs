@@ -152,10 +152,9 @@ impl Engine {
         match &mut row.state {
             RowState::Pending(pending) => {
                 let took = now.mono.since(pending.negotiation.started);
-                let may_pass = pending.may_pass;
                 let result = NegotiationResult::NoAnswer;
                 self.event(Event::Negotiated { pair, result, took });
-                if may_pass {
+                if self.may_pass(pair.remote.0, now) {
                     self.settle_clear(pair, result, false, now);
                 } else {
                     self.settle_dropped(pair, result, now);
@@ -190,7 +189,7 @@ impl Engine {
         };
         let held_long_enough =
             now.mono.since(pending.negotiation.started) >= crate::limits::OPEN_HOLD;
-        if pending.may_pass && held_long_enough {
+        if held_long_enough && self.may_pass(pair.remote.0, now) {
             self.settle_clear(pair, NegotiationResult::NoAnswer, true, now);
         }
     }
@@ -254,9 +253,9 @@ impl Engine {
     ) {
         let agreed = Agreed { peer: agreement.peer.agent, peer_mode: agreement.peer_mode, took };
         let direct = agreement.path.is_empty();
-        let narrow = self.known_path(pair);
+        let path = self.known_path(pair);
         let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
-        self.add_session(pair, (index, interface), agreement, true, narrow, now);
+        self.add_session(pair, (index, interface), agreement, true, path, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);
@@ -264,12 +263,9 @@ impl Engine {
         } else if direct {
             let held = self.protect_row(pair, agreed, index);
             self.send_attempt(pair, now); // MPIT first, then the data behind it
-            self.became_protected(pair, took, now);
+            self.became_protected(pair, took);
             self.release_sealed(held, now);
         } else {
-            if let RowState::Pending(pending) = &mut row.state {
-                pending.may_pass = false;
-            }
             if let Some(negotiation) = row.negotiation_mut() {
                 negotiation.agreed = Some(agreed);
             }
@@ -321,7 +317,7 @@ impl Engine {
         };
         let held = self.protect_row(pair, agreed, index);
         self.confirmed(pair, index, now);
-        self.became_protected(pair, agreed.took, now);
+        self.became_protected(pair, agreed.took);
         self.release_sealed(held, now);
         Ok(())
     }
@@ -367,17 +363,17 @@ impl Engine {
             .map_err(|reject| reject.drop_reason())?;
         let took = now.mono.since(negotiation.started);
         let result = NegotiationResult::NoMatch;
-        let may_pass = match &row.state {
-            RowState::Pending(pending) => pending.may_pass,
-            RowState::Clear(_) => true,
-            RowState::Protected(_) | RowState::Dropped(_) | RowState::Transit(_) => false,
-        };
         let pending = matches!(row.state, RowState::Pending(_));
+        let protected = row.protected().is_some();
         self.event(Event::Negotiated { pair, result, took });
-        match (pending, may_pass && mode == Mode::Open) {
-            (true, true) => self.settle_clear(pair, result, false, now),
-            (false, true) => self.background_nomatch(pair, now),
-            (_, false) => self.turn_dropped(pair, result, now),
+        match mode {
+            Mode::Open if protected => {} // its keys are good as long as they are
+            Mode::Open if !self.may_pass(pair.remote.0, now) => {
+                self.turn_dropped(pair, result, now);
+            }
+            Mode::Open if pending => self.settle_clear(pair, result, false, now),
+            Mode::Open => self.background_nomatch(pair, now),
+            Mode::Closed => self.turn_dropped(pair, result, now),
         }
         Ok(())
     }

@@ -65,7 +65,7 @@ impl Engine {
             return verdict;
         }
         let packet = &frame.bytes[PACKET_AT..];
-        if !self.stands_for(view.source) {
+        if !self.is_ours(pair, now) {
             // A host agent stands for its own addresses only; what it forwards is not its to seal.
             return self.unless_closed(packet.len(), DropReason::ClosedMode);
         }
@@ -80,6 +80,14 @@ impl Engine {
             Found::Transit => self.beside_transit(frame, &view, pair, now),
             Found::Dropped => self.refuse(pair, packet.to_vec(), &view, now),
         }
+    }
+
+    /// An address may be missing from the list for a moment, or for good while a program still
+    /// sends from it: what was ours stays ours.
+    fn is_ours(&self, pair: HostPair, now: Now) -> bool {
+        self.stands_for(pair.local.0)
+            || self.pit.find(pair).is_some()
+            || self.sticky.contains_pair(pair, now.mono)
     }
 
     fn find_row(&self, pair: HostPair) -> Found {
@@ -200,7 +208,7 @@ impl Engine {
     /// whose clock is wrong still reaches whoever knows the time; no row, since the next packet may
     /// be asked about.
     fn unasked(&mut self, packet: &[u8], view: &IpView, pair: HostPair, now: Now) -> Outgoing {
-        if self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono) {
+        if self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
             return Outgoing::PutBack;
         }
@@ -221,14 +229,13 @@ impl Engine {
             return false;
         };
         let id = negotiation.initiator.id();
-        let may_pass = self.mode() == Mode::Open && !self.sticky.contains(pair.remote.0, now.mono);
-        let pending = Pending { negotiation, held: HeldFrames::default(), may_pass };
+        let pending = Pending { negotiation, held: HeldFrames::default() };
         let row = Row::new(RowState::Pending(pending), interface, now.mono);
         if self.insert_row(pair, row).is_err() {
             return false;
         }
         self.negotiations.insert(id, pair);
-        if may_pass {
+        if self.may_pass(pair.remote.0, now) {
             self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
         }
         self.send_attempt(pair, now);
@@ -254,7 +261,7 @@ impl Engine {
         let policy = self.membership.as_ref().is_some_and(|membership| {
             membership.search_scope.iter().any(|prefix| prefix.contains(remote))
         });
-        policy || self.is_connected(remote)
+        policy || self.must_protect(remote) || self.is_connected(remote)
     }
 
     fn is_connected(&self, remote: IpAddr) -> bool {
@@ -272,7 +279,7 @@ impl Engine {
         bytes: usize,
         now: Now,
     ) -> Outgoing {
-        if self.mode() == Mode::Closed || self.sticky.contains(pair.remote.0, now.mono) {
+        if !self.may_pass(pair.remote.0, now) {
             self.dropped_out(DropReason::ClosedMode);
             return Outgoing::Consumed;
         }

@@ -243,7 +243,8 @@ impl Engine {
             (Place::Source, Mode::Closed) if answered.shares => return Ok(Passage::Stop),
             (Place::Source | Place::Destination | Place::Between, _) => {}
         }
-        if self.mode() == Mode::Open {
+        // A refusal stays who refused's: in our own name, tags would offer what it has ruled out.
+        if self.mode() == Mode::Open || answered.mode == Mode::Closed {
             return Ok(Passage::On);
         }
         let place = self.place(source, destination);

@@ -69,8 +69,6 @@ impl Transit {
 pub(super) struct Pending {
     pub(super) negotiation: Negotiation,
     pub(super) held: HeldFrames,
-    /// Open mode passes the held packets when the hold is over; `false` waits the whole ladder.
-    pub(super) may_pass: bool,
 }
 
 /// A plaintext or discard verdict.

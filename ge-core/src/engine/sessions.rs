@@ -19,9 +19,9 @@ use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
 use crate::keyring::Keyring;
 use crate::limits::{
-    FAILED_OPEN_KILL, FAILED_OPEN_REKEY, KEEPALIVE_AFTER, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6,
-    OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME,
-    REKEY_AFTER_MESSAGES, REKEY_AFTER_TIME, REKEY_HANDOVER, SESSIONS,
+    KEEPALIVE_AFTER, KeyLimits, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6, OFFLOAD_LIFETIME,
+    OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_HANDOVER,
+    SESSIONS,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -42,7 +42,7 @@ pub(super) struct Session {
     /// Under which address we send and receive, and the peer.
     pub(super) wire: [WireAddr; 2],
     /// Agents between the two, the one nearest the responder first.
-    pub(super) path: Vec<Record>,
+    pub(super) between: Vec<Record>,
     pub(super) group: GroupId,
     pub(super) epoch: Epoch,
     pub(super) aead: AeadKind,
@@ -61,20 +61,27 @@ pub(super) struct Session {
     unacknowledged_since: Option<Instant>,
     /// Somebody who saw our datagrams said that nobody takes them, and nothing was received since.
     doubted: bool,
-    last_doubt: Option<Instant>,
     /// When to move on to the newer epoch even without traffic, once there is one.
     leave_epoch_at: Option<Instant>,
     /// Start of the last inner packet sealed: what an ICMP error about our outer packet, whose
     /// quote is sealed, is about for the local program.
     last_inner: InnerHead,
-    /// Path narrower than the interface, and since when we know.
+    path: KnownPath,
+}
+
+/// What is known of the way to a peer: new keys do not change it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct KnownPath {
+    /// Narrower than the interface, and since when we know.
     narrow: Option<(u16, Instant)>,
+    /// When somebody on it last made us doubt that the peer is there.
+    last_doubt: Option<Instant>,
 }
 
 impl Session {
     /// Outer packet size the path takes.
     pub(super) fn path_mtu(&self, link_mtu: u16, now: Instant) -> u16 {
-        match self.narrow {
+        match self.path.narrow {
             Some((mtu, since)) if now.since(since) < PMTU_LIFETIME => mtu.min(link_mtu),
             Some(_) | None => link_mtu,
         }
@@ -88,12 +95,12 @@ impl Session {
             IpAddr::V6(_) => MIN_PMTU_V6,
         };
         let mtu = mtu.max(floor);
-        let news = match self.narrow {
+        let news = match self.path.narrow {
             Some((known, since)) => mtu < known || now.since(since) >= PMTU_LIFETIME,
             None => true,
         };
         if news {
-            self.narrow = Some((mtu, now));
+            self.path.narrow = Some((mtu, now));
         }
         news
     }
@@ -125,9 +132,9 @@ impl Session {
     /// An error said that the peer's port is closed: its agent may be gone. The error is not
     /// authenticated, so that it may only make us ask, and not more often than silence would.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if self.last_doubt.is_none_or(|last| now.since(last) >= LIVENESS) {
+        if self.path.last_doubt.is_none_or(|last| now.since(last) >= LIVENESS) {
             self.doubted = true;
-            self.last_doubt = Some(now);
+            self.path.last_doubt = Some(now);
         }
     }
 
@@ -156,7 +163,7 @@ impl Session {
         now.since(self.last_received) < span
     }
 
-    fn wants_rekey(&self, now: Instant) -> bool {
+    fn wants_rekey(&self, limits: &KeyLimits, now: Instant) -> bool {
         // The responder gives the initiator a head start, so that they rarely collide.
         let patience = if self.initiator { Duration::ZERO } else { REKEY_HANDOVER };
         let age = now.since(self.created);
@@ -166,8 +173,8 @@ impl Session {
         let epoch_over = self.leave_epoch_at.is_some_and(|at| in_use || at <= now)
             && (self.initiator || age >= patience);
         old || epoch_over
-            || self.sealer.sent() >= REKEY_AFTER_MESSAGES
-            || self.opener.failed_openings() >= FAILED_OPEN_REKEY
+            || self.sealer.sent() >= limits.rekey_after_messages
+            || self.opener.failed_openings() >= limits.failed_open_rekey
     }
 }
 
@@ -236,7 +243,7 @@ impl Sessions {
     }
 
     /// Sessions of one flow: the one in use, its successor, and those in their grace.
-    fn of_pair(&self, pair: HostPair) -> impl Iterator<Item = SessionIndex> {
+    pub(super) fn of_pair(&self, pair: HostPair) -> impl Iterator<Item = SessionIndex> {
         let range = (pair, SessionIndex(0))..=(pair, SessionIndex(u32::MAX));
         self.by_pair.range(range).map(|(_, index)| *index)
     }
@@ -264,9 +271,9 @@ impl Sessions {
 const RECENT_DATAGRAMS: u32 = 1 << 20;
 
 impl Engine {
-    /// What the session in use knows of its path: new keys do not change the path.
-    pub(super) fn known_path(&self, pair: HostPair) -> Option<(u16, Instant)> {
-        self.current_session(pair)?.narrow
+    /// What the session in use knows of its path.
+    pub(super) fn known_path(&self, pair: HostPair) -> KnownPath {
+        self.current_session(pair).map(|session| session.path).unwrap_or_default()
     }
 
     pub(super) fn add_session(
@@ -275,7 +282,7 @@ impl Engine {
         (index, interface): (SessionIndex, Interface),
         agreement: Agreement,
         initiator: bool,
-        narrow: Option<(u16, Instant)>,
+        path: KnownPath,
         now: Now,
     ) {
         let peer_index = agreement.peer_parameters.index;
@@ -284,7 +291,7 @@ impl Engine {
             peer: agreement.peer.agent,
             peer_port: agreement.peer_parameters.data_port,
             wire: [self.own_wire(pair, interface), agreement.peer_parameters.wire],
-            path: agreement.path,
+            between: agreement.path,
             group: agreement.group,
             epoch: agreement.epoch,
             aead: agreement.aead,
@@ -300,14 +307,13 @@ impl Engine {
             unanswered_since: None,
             unacknowledged_since: None,
             doubted: false,
-            last_doubt: None,
             leave_epoch_at: None,
             last_inner: InnerHead::EMPTY,
-            narrow,
+            path,
         };
         self.sessions.insert(index, session);
         self.arm_check(index, now.mono + SESSION_CHECK);
-        self.sticky.remember(pair.remote.0, now.mono);
+        self.remember(pair, now);
     }
 
     pub(super) fn current_session(&self, pair: HostPair) -> Option<&Session> {
@@ -315,9 +321,8 @@ impl Engine {
         self.sessions.get(protected.current)
     }
 
-    /// The flow's row turned protected: the kernel must send its packets to us again.
-    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, _now: Now) {
-        self.forget_offload(pair);
+    /// The flow's row turned protected.
+    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration) {
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
     }
 
@@ -368,7 +373,7 @@ impl Engine {
         let accepted = keyring.is_some_and(|k| k.accepts(group, epoch, now.unix));
         let revoked = keyring.is_some_and(|k| k.is_revoked(&session.peer_certificate));
         let too_old = now.mono.since(session.created) >= REJECT_AFTER_TIME;
-        let worn_out = session.opener.failed_openings() >= FAILED_OPEN_KILL;
+        let worn_out = session.opener.failed_openings() >= self.key_limits.failed_open_kill;
         if !accepted || revoked || too_old || worn_out {
             let reason = if revoked {
                 "removed"
@@ -404,9 +409,9 @@ impl Engine {
             .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER);
         if silent {
             self.renegotiate(pair, Via::Echo, now);
-        } else if session.wants_rekey(now.mono) {
+        } else if session.wants_rekey(&self.key_limits, now.mono) {
             // Agents between must learn the new session, or a closed one drops it.
-            let direct = session.path.is_empty();
+            let direct = session.between.is_empty();
             self.renegotiate(pair, if direct { Via::Session(index) } else { Via::Echo }, now);
         }
         if owes_keepalive {

@@ -86,7 +86,7 @@ impl Engine {
         let (peer, ends, path) = match &row.state {
             RowState::Protected(protected) => {
                 let session = self.sessions.get(protected.current);
-                let path = session.map_or(Vec::new(), |session| agents(&session.path));
+                let path = session.map_or(Vec::new(), |session| agents(&session.between));
                 (self.peer(protected, now), None, path)
             }
             RowState::Transit(transit) => (None, Some(transit.ends), agents(&transit.path)),

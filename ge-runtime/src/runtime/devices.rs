@@ -5,7 +5,7 @@ use super::event_loop::vnet_for_stack;
 use crate::error::KernelError;
 use crate::hook::{Hook, HookConfig, HookedInterface};
 use crate::icmp_socket::IcmpSocket;
-use crate::links::{self, LinkWatch};
+use crate::links::{self, Link, LinkWatch};
 use crate::packet_socket::PacketSocket;
 use crate::tun::Tun;
 use crate::udp_socket::UdpSocket;
@@ -95,6 +95,8 @@ pub(super) struct Devices {
     /// Names to protect; empty means every interface with a global route.
     wanted: Vec<String>,
     next_tun: usize,
+    /// Every address of the machine, as last listed.
+    addresses: BTreeSet<IpAddr>,
     /// The kernel may hold verdicts that are no longer ours: the sets must be emptied.
     flush: bool,
 }
@@ -129,6 +131,7 @@ impl Devices {
             }
             chosen => chosen?,
         };
+        let addresses = addresses(&links::list()?);
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
         let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
         let icmp = IcmpSocket::open(MARK)?;
@@ -144,8 +147,19 @@ impl Devices {
         }
         let hook = Arc::new(Mutex::new(Some(hook)));
         let (wanted, servers) = (wanted.to_vec(), servers.to_vec());
-        let flush = false;
-        Ok(Self { attached, data_v4, data_v6, links, icmp, hook, servers, wanted, next_tun, flush })
+        Ok(Self {
+            attached,
+            data_v4,
+            data_v6,
+            links,
+            icmp,
+            hook,
+            servers,
+            wanted,
+            next_tun,
+            addresses,
+            flush: false,
+        })
     }
 
     pub(super) fn shared_hook(&self) -> SharedHook {
@@ -182,6 +196,7 @@ impl Devices {
     fn attach_present(&mut self) -> Result<(), KernelError> {
         let present = links::list()?;
         let routed = links::default_route_interfaces()?;
+        self.addresses = addresses(&present);
         self.attached.retain(|attached| {
             present.iter().any(|link| link.info.interface == attached.interface)
         });
@@ -222,17 +237,10 @@ impl Devices {
         self.wanted.contains(&info.name)
     }
 
-    /// Interfaces under the hook, and every address of the machine.
+    /// Interfaces under the hook, and every address of the machine, as last listed.
     pub(super) fn interfaces(&self) -> (Vec<InterfaceInfo>, Vec<IpAddr>) {
-        let hooked: Vec<InterfaceInfo> = self.attached.iter().map(|a| a.info.clone()).collect();
-        let all = links::list().map(|links| links.into_iter().map(|link| link.info).collect());
-        let all: Vec<InterfaceInfo> = all.unwrap_or_else(|error| {
-            warn!(%error, "addresses could not be read; those of the hooked interfaces are used");
-            hooked.clone()
-        });
-        let addresses: BTreeSet<IpAddr> =
-            all.iter().flat_map(|info| info.addresses.iter().map(|(ip, _)| *ip)).collect();
-        (hooked, addresses.into_iter().collect())
+        let hooked = self.attached.iter().map(|a| a.info.clone()).collect();
+        (hooked, self.addresses.iter().copied().collect())
     }
 
     /// The address the kernel would talk to `remote` from, and the hooked interface that has it.
@@ -307,6 +315,10 @@ impl Devices {
 /// See [`Devices::with_hook`] for why a poisoned lock is still good.
 pub(super) fn lock(hook: &SharedHook) -> MutexGuard<'_, Option<Hook>> {
     hook.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn addresses(links: &[Link]) -> BTreeSet<IpAddr> {
+    links.iter().flat_map(|link| &link.info.addresses).map(|(address, _)| *address).collect()
 }
 
 fn config(mode: Mode, attached: &[Attached], servers: &[SocketAddr]) -> HookConfig {

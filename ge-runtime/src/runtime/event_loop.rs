@@ -250,11 +250,10 @@ impl EventLoop {
             self.decide(index, direction, &mut buffer[..length], now);
             self.buffer = buffer;
             if self.batch.bytes() >= BATCH_BYTES {
-                self.send_batch();
+                self.send_batch(now);
             }
         }
-        self.send_batch();
-        self.drain(now);
+        self.send_batch(now);
     }
 
     fn decide(&mut self, index: usize, direction: Direction, bytes: &mut [u8], now: Now) {
@@ -301,42 +300,63 @@ impl EventLoop {
         self.drain(now);
     }
 
-    fn send_batch(&mut self) {
+    /// What the engine wants done goes first: of a flow that was agreed on in the same turn, the
+    /// last message, and the packets that waited for it.
+    fn send_batch(&mut self, now: Now) {
+        self.drain(now);
         for run in self.batch.runs() {
             self.devices.send_run(run);
         }
         self.batch.clear();
     }
 
-    /// Does what the engine wants until it has nothing more to ask for.
+    /// Does what the engine wants until it has nothing more to ask for. Verdicts first: the kernel
+    /// must not pass in clear what the other end is just told to be protected.
     fn drain(&mut self, now: Now) {
+        let mut outputs = Vec::new();
         loop {
             match self.engine.poll_output() {
-                Output::Transmit(transmit) => self.devices.transmit(&transmit),
-                Output::Datagrams(run) => self.devices.send_run(&run),
-                Output::PutBack(frame) => self.put_back(&frame),
-                Output::Deliver(packet) | Output::Opened(packet) => {
-                    self.devices.deliver_packet(&packet);
-                }
                 Output::Kernel(verdict) => self.verdicts.push(verdict),
-                Output::Event(event) => {
-                    self.metrics.observe(&event);
-                    telemetry::event(&event);
-                }
                 Output::Idle { until, .. } => {
                     self.deadline = until;
                     break;
                 }
+                output => outputs.push(output),
             }
         }
-        if !self.verdicts.is_empty() {
-            let applied = self.devices.apply(&self.verdicts);
-            self.verdicts.clear();
-            if !applied {
-                self.reconcile(now);
-            }
+        self.apply_verdicts(now);
+        for output in outputs {
+            self.carry_out(output);
         }
         self.probes.settle(&self.engine, now);
+    }
+
+    fn carry_out(&self, output: Output) {
+        match output {
+            Output::Transmit(transmit) => self.devices.transmit(&transmit),
+            Output::Datagrams(run) => self.devices.send_run(&run),
+            Output::PutBack(frame) => self.put_back(&frame),
+            Output::Deliver(packet) | Output::Opened(packet) => {
+                self.devices.deliver_packet(&packet);
+            }
+            Output::Event(event) => {
+                self.metrics.observe(&event);
+                telemetry::event(&event);
+            }
+            Output::Kernel(_) | Output::Idle { .. } => {} // done by `drain`
+        }
+    }
+
+    fn apply_verdicts(&mut self, now: Now) {
+        if self.verdicts.is_empty() {
+            return;
+        }
+        let applied = self.devices.apply(&self.verdicts);
+        self.verdicts.clear();
+        if !applied {
+            self.retry_at = None; // sets that must be emptied do not wait for an old failure
+            self.reconcile(now);
+        }
     }
 
     fn put_back(&self, frame: &HeldFrame) {

@@ -8,8 +8,12 @@ use ge_core::flow::HostPair;
 use ge_core::io::KernelVerdict;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+/// Replacements of the rules under traffic.
+const REPLACEMENTS: usize = 300;
 const HOUR: Duration = Duration::from_secs(3600);
 /// The group of multicast DNS, as address and as Ethernet address.
 const GROUP: ([u8; 4], [u8; 6]) = ([224, 0, 0, 251], [1, 0, 0x5e, 0, 0, 0xfb]);
@@ -293,6 +297,36 @@ fn rules_change_with_the_interface() {
     agent.seen();
     assert!(pings(&pair.a, "10.9.0.2"));
     assert_eq!(agent.count(0x0800), (2, 2), "the old rules are in force after a failed change");
+    agent.stop();
+}
+
+#[test]
+fn nothing_passes_while_the_rules_are_replaced() {
+    let pair = Pair::new();
+    let mut agent = Agent::start(&pair.a, Mode::Open, Policy::Drop);
+    let sniffer = Sniffer::open(&pair.b);
+    let program = Program::bind(&pair.a, "10.9.0.1:7000");
+    let stop = Arc::new(AtomicBool::new(false));
+    let flood = std::thread::spawn({
+        let stop = Arc::clone(&stop);
+        move || {
+            while !stop.load(Ordering::Relaxed) {
+                // The queue of the TUN may be full.
+                let _ = program.0.send_to(b"for the agent", "10.9.0.2:7000");
+            }
+        }
+    });
+    let config = agent.config.clone();
+    let (mut captured, mut left) = (0, 0);
+    for _ in 0..REPLACEMENTS {
+        agent.hook.reinstall(&config).unwrap();
+        captured += agent.seen().len();
+        left += sniffer.unicast_ip_from(MAC_A);
+    }
+    stop.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(captured > REPLACEMENTS, "there was hardly any traffic: {captured}");
+    assert_eq!(left, 0, "packets passed between the old rules and the new");
     agent.stop();
 }
 

@@ -54,6 +54,9 @@ fn rotate() -> Result<()> {
 fn remove(mode: &str) -> Result<()> {
     let pair = Pair::new(mode)?;
     pair.exchange(false)?;
+    // On a slow machine open members talk in clear until they have agreed.
+    pair.a.wait_verdict(pair.address_of_b(false), "protected")?;
+    pair.b.wait_verdict(pair.address_of_a(false), "protected")?;
     let stream = Stream::start(&pair.lab.a, pair.address_of_a(false), &pair.lab.b, None)?;
     wait_until("the transfer to run", Duration::from_secs(10), || Ok(stream.received() > 1 << 20))?;
     let tap = pair.tap()?;

@@ -16,6 +16,7 @@ use fuzz_bodies::domain::{Domain, NOW, proposal};
 use fuzz_bodies::{Scene, TARGETS};
 use ge_core::crypto::sha256;
 use ge_core::fragment::fragment_ipv4;
+use ge_core::limits::MESSAGE_MAX;
 use ge_core::membership::Secret32;
 use ge_core::mode::Prefix;
 use ge_core::shim::Kind;
@@ -63,7 +64,7 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "token" => vec![token().encode().as_bytes().to_vec()],
         "bundle" => vec![include_bytes!("../../../../mgmt-api/tests/golden/bundle.json").to_vec()],
         "rest_body" => rest_bodies(),
-        "reassembly" => vec![fragments(1200, false), fragments(900, true)],
+        "reassembly" => vec![fragments(&[0, 1, 2]), fragments(&[0, 0, 1, 2]), fragments(&[0, 2])],
         "netlink" => kernel::answers(),
         "echo_reply" => kernel::replies(),
         other => agent::right(other),
@@ -78,10 +79,10 @@ fn rest_bodies() -> Vec<Vec<u8>> {
     ]
 }
 
-/// A message of this length as a path of 576 bytes hands it on, its first fragment twice or once.
-fn fragments(length: usize, doubled: bool) -> Vec<u8> {
+/// A message as long as can be, of whose three fragments on a path of 576 bytes these arrive.
+fn fragments(arrived: &[usize]) -> Vec<u8> {
     let (from, to) = build::v4();
-    let message = [&MAGIC[..], &vec![0x5a; length - MAGIC.len()]].concat();
+    let message = [&MAGIC[..], &vec![0x5a; MESSAGE_MAX - MAGIC.len()]].concat();
     let mut packet = build::ip_packet((from, to), 1, &emit_echo(true, 7, 1, &message, from, to));
     // Without "don't fragment", which the checksum then does not count.
     packet[6] = 0;
@@ -90,11 +91,8 @@ fn fragments(length: usize, doubled: bool) -> Vec<u8> {
     let view = ip::parse(&packet).expect("built well");
     let mut cut: Vec<Vec<u8>> = Vec::new();
     fragment_ipv4(&packet, &view, 576, &mut |part| cut.push(part.to_vec())).expect("may be cut");
-    if doubled {
-        cut.insert(0, cut[0].clone());
-    }
     let prefixed = |part: &Vec<u8>| [&(part.len() as u16).to_be_bytes()[..], part].concat();
-    cut.iter().flat_map(prefixed).collect()
+    arrived.iter().flat_map(|at| prefixed(&cut[*at])).collect()
 }
 
 fn token() -> Token {

@@ -10,7 +10,7 @@ use crate::keyring::DomainKeys;
 use crate::limits::{MESSAGE_MAX, PATH_RECORDS};
 use crate::mode::Transit;
 use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{Consent, HEADER_LEN, TableRow, peek};
+use crate::wire::dprp::{Consent, HEADER_LEN, Place, TableRow, peek};
 
 /// Both ends after the RGI was sent.
 struct Scene {
