@@ -56,11 +56,11 @@ impl Sim {
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return };
-        let new = !of_others && engine.flow_snapshot(pair, now).is_none();
+        let new = engine.flow_snapshot(pair, now).is_none();
         let mut batch = SealedBatch::default();
         let mut captured = Frame { direction: Direction::Outgoing(INTERFACE), bytes: &mut bytes };
         let done = engine.outgoing(&mut captured, &mut batch, now);
-        if new {
+        if new && (!of_others || self.row_is_pending(id, pair)) {
             self.check.asks(id, pair);
         }
         for run in batch.take_runs() {
