@@ -1,4 +1,4 @@
-//! What people and scripts are told: the shapes behind `ges status`, `flows` and `ping`.
+//! What people and scripts are told: the shapes behind `status`, `flows` and `ping`.
 //!
 //! A report is made from the engine's [`Snapshot`], the runtime's [`Facts`] and the time, by pure
 //! functions; it travels over the control socket as JSON and is what `--json` prints. So text and
@@ -13,6 +13,7 @@ pub use facts::{Facts, ServerFacts, SharedFacts};
 pub use health::{Health, Severity, health};
 pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
 
+use crate::options::Prefix;
 use ge_core::io::{FlowSnapshot, PeerSnapshot, Snapshot};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -20,10 +21,10 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Flow rows in a status report: those used last. A screen holds fewer; `ges flows` has them all.
+/// Flow rows in a status report: those used last. A screen holds fewer; `flows` has them all.
 pub const STATUS_ROWS: usize = 50;
 
-/// Answer to `ges status`, schema `ges.status/1`.
+/// Answer to `status`, schemas `ges.status/1` and `gen.status/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Version of the running agent.
@@ -42,6 +43,9 @@ pub struct StatusReport {
     pub server: ServerReport,
     /// Interfaces under the hook.
     pub interfaces: Vec<String>,
+    /// Ranges a router stands for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<Prefix>,
     /// Groups this agent is in.
     pub groups: Vec<GroupReport>,
     /// Seconds until this agent's certificate ends.
@@ -136,14 +140,14 @@ pub struct PeerReport {
     pub negotiation_seconds: f64,
 }
 
-/// Answer to `ges flows`, schema `ges.flows/1`.
+/// Answer to `flows`, schemas `ges.flows/1` and `gen.flows/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FlowsReport {
     /// Rows by address of the other side.
     pub flows: Vec<FlowReport>,
 }
 
-/// The negotiation part of `ges ping`.
+/// The negotiation part of `ping`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// The address asked for.
@@ -158,7 +162,7 @@ pub struct ProbeReport {
     pub took_seconds: f64,
 }
 
-/// One echo of `ges ping`.
+/// One echo of `ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EchoReport {
     /// Number of the echo, from 1.
@@ -183,6 +187,7 @@ impl StatusReport {
             uptime_seconds: since(facts.started, now).as_secs(),
             server: ServerReport::new(&facts.server, now),
             interfaces: facts.interfaces.clone(),
+            prefixes: facts.prefixes.clone(),
             groups: groups(snapshot),
             certificate_left_seconds: snapshot.certificate_left,
             counts: VerdictCounts::of(&snapshot.flows),

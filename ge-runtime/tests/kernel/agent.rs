@@ -7,6 +7,7 @@ use ge_core::io::{ETHERNET_LEN, VNET_LEN};
 use ge_runtime::hook::{Hook, HookConfig, HookedInterface};
 use ge_runtime::links;
 use ge_runtime::packet_socket::PacketSocket;
+use ge_runtime::program::Program;
 use ge_runtime::tun::{READ_LEN, Tun};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, IoSlice};
@@ -60,7 +61,7 @@ impl Agent {
         let (stopped, stop) = nix::unistd::pipe().unwrap();
         let list = Arc::clone(&seen);
         let (hook, config, thread) = host.run(move || {
-            let tun = Tun::open("ges0").unwrap();
+            let tun = Tun::open("ges0", Program::Ges).unwrap();
             let info = links::select(&["eth0".to_owned()]).unwrap().remove(0);
             let back = PacketSocket::open(info.interface.0, MARK).unwrap();
             let interface = HookedInterface::new(&info, tun.name(), tun.ifindex());
@@ -70,6 +71,7 @@ impl Agent {
                 mark: MARK,
                 serves: Vec::new(),
                 interfaces: vec![interface],
+                router: None,
             };
             let hook = Hook::install(&config).unwrap();
             let thread = std::thread::spawn(move || pump(&tun, &back, &stopped, &list, policy));

@@ -8,6 +8,7 @@ use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramRun, Transmit};
 use ge_runtime::icmp_socket::IcmpSocket;
+use ge_runtime::program::Program;
 use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
@@ -169,7 +170,7 @@ fn icmp_messages_leave_and_answers_come_by_the_hook_only() {
             interface,
             icmp: echo(kind),
         };
-        let socket = pair.a.run(|| IcmpSocket::open(MARK).unwrap());
+        let socket = pair.a.run(|| IcmpSocket::open(MARK, Program::Ges).unwrap());
         socket.send(&message).unwrap();
         let answer = (0..1000)
             .find_map(|_| {

@@ -1,7 +1,12 @@
 //! The command line. Every flag of `run` is also an environment variable and a key of the file.
+//!
+//! It is the same for every agent but for the program's own flags `F`, and its name: help texts say
+//! `{program}` where [`command`] puts it.
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use crate::Agent;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
 use clap_complete::Shell;
+use ge_runtime::config_file::keys;
 use ge_runtime::exit::Exit;
 use ge_runtime::report::Verdict;
 use ge_runtime::telemetry::LogFormat;
@@ -10,45 +15,66 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
-/// Host agent: machines that hold the same group key talk encrypted, on their own addresses.
 #[derive(Debug, Parser)]
-#[command(name = "ges", version, after_long_help = exit_codes(), propagate_version = true)]
-pub(crate) struct Cli {
+#[command(version, after_long_help = exit_codes(), propagate_version = true)]
+pub(crate) struct Cli<F: Args> {
     #[command(flatten)]
     pub(crate) common: Common,
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub(crate) command: Command<F>,
+}
+
+/// The command line of a program: its name in every text, and an environment variable for every
+/// setting.
+pub(crate) fn command<A: Agent>() -> clap::Command {
+    let command = Cli::<A::Flags>::command().name(A::PROGRAM.name()).about(A::ABOUT);
+    named::<A>(command)
+}
+
+fn named<A: Agent>(command: clap::Command) -> clap::Command {
+    let name = A::PROGRAM.name();
+    let command = command.mut_args(|arg| {
+        let help = arg.get_help().map(|help| help.to_string().replace("{program}", name));
+        let setting = arg
+            .get_long()
+            .filter(|long| *long == "config" || keys(A::PROGRAM).any(|key| key == *long));
+        let variable =
+            setting.map(|long| format!("{name}_{long}").to_uppercase().replace('-', "_"));
+        let arg = if let Some(help) = help { arg.help(help) } else { arg };
+        if let Some(variable) = variable { arg.env(variable) } else { arg }
+    });
+    command.mut_subcommands(named::<A>)
 }
 
 /// Where things are; for every command.
 #[derive(Debug, Default, Args)]
 pub(crate) struct Common {
-    /// Configuration file [default: /etc/ges/ges.toml, if it exists].
-    #[arg(long, env = "GES_CONFIG", global = true, value_name = "FILE")]
+    /// Configuration file [default: /etc/{program}/{program}.toml, if it exists].
+    #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Control socket of the agent [default: /run/ges/ges.sock].
-    #[arg(long, env = "GES_SOCKET", global = true, value_name = "PATH")]
+    /// Control socket of the agent [default: /run/{program}/{program}.sock].
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub(crate) enum Command<F: Args> {
     /// Run the agent in the foreground.
-    Run(Box<AgentOptions>),
-    /// Show this host's agent: server, mode, groups, flows, and problems if there are any.
+    Run(Box<AgentOptions<F>>),
+    /// Show this machine's agent: server, mode, groups, flows, and problems if there are any.
     Status(StatusOptions),
     /// List flows and their verdicts.
     Flows(FlowsOptions),
     /// Ask for the verdict of a host, negotiate if needed, and measure an echo.
     Ping(PingOptions),
-    /// Stop the agent; with --purge, remove everything it left on this host.
+    /// Stop the agent; with --purge, remove everything it left on this machine.
     Down(DownOptions),
     /// Print the metrics of the running agent.
     Metrics,
     /// Work with the configuration.
     Config {
         #[command(subcommand)]
-        command: ConfigCommand,
+        command: ConfigCommand<F>,
     },
     /// Print a completion script.
     Completion {
@@ -57,7 +83,7 @@ pub(crate) enum Command {
     },
 }
 
-impl Command {
+impl<F: Args> Command<F> {
     /// True if output, errors included, is to be JSON.
     pub(crate) const fn json(&self) -> bool {
         match self {
@@ -73,33 +99,32 @@ impl Command {
 
 /// What an agent is started with.
 #[derive(Debug, Default, Args)]
-pub(crate) struct AgentOptions {
+pub(crate) struct AgentOptions<F: Args> {
     /// Management server, https://HOST:PORT. Needed to enrol.
-    #[arg(long, env = "GES_SERVER", value_name = "URL", value_hint = ValueHint::Url)]
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub(crate) server: Option<String>,
     /// File with the enrolment token. Needed to enrol.
-    #[arg(long, env = "GES_TOKEN_FILE", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
-    /// Directory of this host's keys and cache [default: /var/lib/ges].
-    #[arg(long, env = "GES_STATE", value_name = "DIR")]
+    /// Directory of this machine's keys and cache [default: /var/lib/{program}].
+    #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Interface to protect; repeat for more [default: all with a global route].
-    #[arg(long, env = "GES_INTERFACE", value_name = "DEV", value_delimiter = ',')]
-    pub(crate) interface: Vec<String>,
+    #[command(flatten)]
+    pub(crate) own: F,
     /// Serve Prometheus metrics on this address over plain HTTP.
-    #[arg(long, env = "GES_METRICS", value_name = "IP:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
     /// Least level that is logged: error, warn, info, debug, trace or off [default: info].
-    #[arg(long, env = "GES_LOG", value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,
     /// Look of log lines: text or json [default: text].
-    #[arg(long, env = "GES_LOG_FORMAT", value_name = "FORMAT")]
+    #[arg(long, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusOptions {
-    /// Print one JSON object, schema ges.status/1.
+    /// Print one JSON object, schema {program}.status/1.
     #[arg(long)]
     pub(crate) json: bool,
     /// Exit with 5 if there is a problem of severity warning or above.
@@ -109,10 +134,10 @@ pub(crate) struct StatusOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct FlowsOptions {
-    /// Only flows with this verdict: protected, clear, dropped or pending.
+    /// Only flows with this verdict: protected, clear, transit, dropped or pending.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<Verdict>,
-    /// Print one JSON object, schema ges.flows/1.
+    /// Print one JSON object, schema {program}.flows/1.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -128,7 +153,7 @@ pub(crate) struct PingOptions {
     /// Exit with 7 if the host is reached in clear.
     #[arg(long)]
     pub(crate) require_protected: bool,
-    /// Print one JSON object, schema ges.ping/1.
+    /// Print one JSON object, schema {program}.ping/1.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -138,28 +163,28 @@ pub(crate) struct DownOptions {
     /// Also remove filter rules, control socket and state directory, keys included.
     #[arg(long)]
     pub(crate) purge: bool,
-    /// State directory to remove [default: /var/lib/ges].
-    #[arg(long, env = "GES_STATE", value_name = "DIR")]
+    /// State directory to remove [default: /var/lib/{program}].
+    #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// Print one JSON object, schema ges.down/1.
+    /// Print one JSON object, schema {program}.down/1.
     #[arg(long)]
     pub(crate) json: bool,
 }
 
 impl DownOptions {
     /// The agent's options as far as this command knows them.
-    pub(crate) fn as_agent(&self) -> AgentOptions {
+    pub(crate) fn as_agent<F: Args + Default>(&self) -> AgentOptions<F> {
         AgentOptions { state: self.state.clone(), ..AgentOptions::default() }
     }
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum ConfigCommand {
+pub(crate) enum ConfigCommand<F: Args> {
     /// Check file, environment and flags, and print what `run` would use.
     Test {
         #[command(flatten)]
-        agent: Box<AgentOptions>,
-        /// Print one JSON object, schema ges.config/1.
+        agent: Box<AgentOptions<F>>,
+        /// Print one JSON object, schema {program}.config/1.
         #[arg(long)]
         json: bool,
     },

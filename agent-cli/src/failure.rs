@@ -3,6 +3,7 @@
 use ge_runtime::control::ClientError;
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunError;
+use ge_runtime::program::Program;
 use serde_json::json;
 use std::process::ExitCode;
 
@@ -11,39 +12,64 @@ use std::process::ExitCode;
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
-    pub(crate) command: Option<String>,
+    pub(crate) remedy: Option<Remedy>,
+}
+
+/// A command that may help.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Remedy {
+    /// The same with these arguments, as root.
+    AsRoot(Vec<String>),
+    /// Starting the agent.
+    Start,
+}
+
+impl Remedy {
+    fn command(&self, program: Program) -> String {
+        let name = program.name();
+        match self {
+            Self::AsRoot(arguments) => arguments
+                .iter()
+                .fold(format!("sudo {name}"), |line, word| line + " " + &quoted(word)),
+            Self::Start => format!("sudo systemctl start {name}"),
+        }
+    }
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        let command = (exit == Exit::Refused).then(as_root);
-        Self { exit, message: message.into(), command }
+        let again = || Remedy::AsRoot(std::env::args().skip(1).collect());
+        Self { exit, message: message.into(), remedy: (exit == Exit::Refused).then(again) }
     }
 
     /// Two lines at most on standard error; one JSON object on standard output with `--json`, so
     /// that a script reads one stream.
-    pub(crate) fn print(&self, json: bool) {
+    pub(crate) fn print(&self, program: Program, json: bool) {
         if json {
-            println!("{}", self.json());
+            println!("{}", self.json(program));
         } else {
-            eprint!("{}", self.text());
+            eprint!("{}", self.text(program));
         }
     }
 
-    pub(crate) fn text(&self) -> String {
-        match &self.command {
-            Some(command) => format!("ges: {}\n     run: {command}\n", self.message),
-            None => format!("ges: {}\n", self.message),
+    pub(crate) fn text(&self, program: Program) -> String {
+        let name = program.name();
+        match &self.remedy {
+            Some(remedy) => {
+                let command = remedy.command(program);
+                format!("{name}: {}\n{:5}run: {command}\n", self.message, "")
+            }
+            None => format!("{name}: {}\n", self.message),
         }
     }
 
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self, program: Program) -> serde_json::Value {
         json!({
-            "schema": "ges.error/1",
+            "schema": format!("{}.error/1", program.name()),
             "error": {
                 "code": self.exit.code(),
                 "message": self.message,
-                "command": self.command,
+                "command": self.remedy.as_ref().map(|remedy| remedy.command(program)),
             }
         })
     }
@@ -53,7 +79,7 @@ impl From<ClientError> for Failure {
     fn from(error: ClientError) -> Self {
         let mut failure = Self::new(error.exit_code(), error.to_string());
         if failure.exit == Exit::NotRunning {
-            failure.command = Some("sudo systemctl start ges".to_owned());
+            failure.remedy = Some(Remedy::Start);
         }
         failure
     }
@@ -67,24 +93,18 @@ impl From<RunError> for Failure {
 
 /// Prints what the command line parser has to say: help and version as asked for, anything else
 /// as a failure, as JSON where `--json` is among the arguments.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(program: Program, error: &clap::Error) -> ExitCode {
     let wants_json = std::env::args_os().any(|argument| argument == "--json");
     if error.use_stderr() && wants_json {
         let text = error.to_string();
         let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        Failure::new(Exit::Usage, message).print(true);
+        Failure::new(Exit::Usage, message).print(program, true);
     } else {
         // A closed stream leaves nobody to tell.
         let _ = error.print();
     }
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Success };
     ExitCode::from(exit.code())
-}
-
-/// The same command, as root.
-fn as_root() -> String {
-    let arguments = std::env::args().skip(1).map(|argument| quoted(&argument));
-    ["sudo".to_owned(), "ges".to_owned()].into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// `word` as a shell reads it back.

@@ -22,7 +22,7 @@ fn check(status: &str) -> Result<(), Failure> {
     match NEEDED.into_iter().find(|(bit, _)| bits >> bit & 1 == 0) {
         None => Ok(()),
         Some((_, name)) => {
-            let message = format!("the agent needs {name} to see this host's packets");
+            let message = format!("the agent needs {name} to see this machine's packets");
             Err(Failure::new(Exit::Refused, message))
         }
     }

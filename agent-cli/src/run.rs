@@ -1,4 +1,4 @@
-//! `ges run`: the agent itself, in the foreground.
+//! `run`: the agent itself, in the foreground.
 
 use crate::capabilities;
 use crate::config::Settings;

@@ -8,15 +8,15 @@ use ge_runtime::control::{Answer, Client, Request};
 use ge_runtime::exit::Exit;
 use ge_runtime::report::{Severity, StatusReport};
 
-/// `ges status`.
+/// `status`.
 pub(crate) fn status(settings: &Settings, options: &StatusOptions) -> Result<Exit, Failure> {
     let Answer::Status(report) = ask(settings, &Request::Status {})? else {
         return Err(unexpected());
     };
     if options.json {
-        print(&render::json("ges.status/1", &report))?;
+        print(&render::json(settings.run.program, "status", &report))?;
     } else {
-        print(&render::status(&report))?;
+        print(&render::status(settings.run.program, &report))?;
     }
     Ok(verdict(&report, options.check))
 }
@@ -32,19 +32,19 @@ pub(crate) fn verdict(report: &StatusReport, check: bool) -> Exit {
     }
 }
 
-/// `ges flows`.
+/// `flows`.
 pub(crate) fn flows(settings: &Settings, options: &FlowsOptions) -> Result<Exit, Failure> {
     let Answer::Flows(report) = ask(settings, &Request::Flows { verdict: options.verdict })? else {
         return Err(unexpected());
     };
     if options.json {
-        print(&render::json("ges.flows/1", &report))
+        print(&render::json(settings.run.program, "flows", &report))
     } else {
         print(&render::flows(&report.flows))
     }
 }
 
-/// `ges metrics`.
+/// `metrics`.
 pub(crate) fn metrics(settings: &Settings) -> Result<Exit, Failure> {
     let Answer::Metrics { text } = ask(settings, &Request::Metrics {})? else {
         return Err(unexpected());

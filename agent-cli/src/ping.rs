@@ -15,7 +15,7 @@ use std::time::Duration;
 /// Pause between echoes, as every ping has it.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Schema `ges.ping/1`.
+/// Schemas `ges.ping/1` and `gen.ping/1`.
 #[derive(Debug, Serialize)]
 pub(crate) struct PingReport {
     /// As typed.
@@ -52,9 +52,9 @@ pub(crate) fn run(settings: &Settings, options: &PingOptions) -> Result<Exit, Fa
     };
     let mut report = PingReport::new(&options.host, *probe);
     if !options.json {
-        print(&render::ping(&report))?;
+        print(&render::ping(settings.run.program, &report))?;
     }
-    if matches!(report.verdict, Verdict::Protected | Verdict::Clear) {
+    if matches!(report.verdict, Verdict::Protected | Verdict::Clear | Verdict::Transit) {
         for sequence in 1..=options.count {
             if sequence > 1 {
                 std::thread::sleep(PACE);
@@ -69,7 +69,7 @@ pub(crate) fn run(settings: &Settings, options: &PingOptions) -> Result<Exit, Fa
         }
     }
     if options.json {
-        print(&render::json("ges.ping/1", &report))?;
+        print(&render::json(settings.run.program, "ping", &report))?;
     }
     Ok(report.exit(options.require_protected))
 }
@@ -98,11 +98,13 @@ impl PingReport {
         match self.verdict {
             Verdict::Dropped => Exit::Dropped,
             Verdict::Pending => Exit::TimedOut,
-            Verdict::Clear if require_protected => Exit::Clear,
-            Verdict::Protected | Verdict::Clear if answered || self.echoes.is_empty() => {
+            Verdict::Clear | Verdict::Transit if require_protected => Exit::Clear,
+            Verdict::Protected | Verdict::Clear | Verdict::Transit
+                if answered || self.echoes.is_empty() =>
+            {
                 Exit::Success
             }
-            Verdict::Protected | Verdict::Clear => Exit::TimedOut,
+            Verdict::Protected | Verdict::Clear | Verdict::Transit => Exit::TimedOut,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `ges down`: asks the agent to stop; with `--purge`, removes what any agent left here.
+//! `down`: asks the agent to stop; with `--purge`, removes what any agent left here.
 //!
 //! Each thing that was reverted is named. Purging works without a running agent too: that is when
 //! somebody needs it.
@@ -18,7 +18,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Schema `ges.down/1`.
+/// Schemas `ges.down/1` and `gen.down/1`.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct DownReport {
     /// What was done, in order.
@@ -45,14 +45,19 @@ pub(crate) fn run(settings: &Settings, options: &DownOptions) -> Result<Exit, Fa
     if options.purge {
         purge(settings, &mut report)?;
     } else if Hook::installed().unwrap_or(false) {
-        let text = "this host is closed and stays so: the filter rules go on refusing everybody; \
-                    to open it: ges down --purge";
-        report.add("closed", text.to_owned());
+        let program = settings.run.program;
+        let text = format!(
+            "this {} is closed and stays so: the filter rules go on refusing everybody; to open \
+             it: {} down --purge",
+            program.machine(),
+            program.name()
+        );
+        report.add("closed", text);
     }
     if options.json {
-        print(&render::json("ges.down/1", &report))
+        print(&render::json(settings.run.program, "down", &report))
     } else {
-        print(&render::down(&report))
+        print(&render::down(settings.run.program, &report))
     }
 }
 

@@ -6,31 +6,35 @@ mod units;
 use crate::config::Settings;
 use crate::down::DownReport;
 use crate::ping::PingReport;
+use ge_runtime::program::Program;
 use ge_runtime::report::{EchoReport, FlowReport, Health, StatusReport, Verdict};
 use ge_runtime::telemetry::LogFormat;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use table::Table;
 use units::{bytes, duration, millis};
 
-/// One JSON object with the schema's name, indented, with a newline at the end.
-pub(crate) fn json(schema: &str, body: &impl Serialize) -> String {
+/// One JSON object with its schema, `ges.status/1` and the like, indented, with a newline at the end.
+pub(crate) fn json(program: Program, what: &str, body: &impl Serialize) -> String {
     #[derive(Serialize)]
     struct Named<'a, T> {
-        schema: &'a str,
+        schema: String,
         #[serde(flatten)]
         body: &'a T,
     }
+    let schema = format!("{}.{what}/1", program.name());
     let mut text = serde_json::to_string_pretty(&Named { schema, body })
         .expect("invariant: reports hold strings and numbers, which JSON can write");
     text.push('\n');
     text
 }
 
-/// `ges status`.
-pub(crate) fn status(report: &StatusReport) -> String {
-    let mut text = format!("ges {}  up {}", report.version, duration(report.uptime_seconds));
+/// `status`.
+pub(crate) fn status(program: Program, report: &StatusReport) -> String {
+    let (name, up) = (program.name(), duration(report.uptime_seconds));
+    let mut text = format!("{name} {}  up {up}", report.version);
     let _ = write!(text, "  server {}  mode {}", server(report), report.mode);
     let groups: Vec<String> =
         report.groups.iter().map(|group| format!("{}#{}", group.name, group.epoch)).collect();
@@ -38,27 +42,34 @@ pub(crate) fn status(report: &StatusReport) -> String {
         [] => text.push_str("  no groups\n"),
         groups => _ = writeln!(text, "  groups {}", groups.join(" ")),
     }
+    let interfaces = report.interfaces.join(" ");
+    match program {
+        Program::Ges => _ = write!(text, "interfaces {}", or_dash(&interfaces)),
+        Program::Gen => {
+            let prefixes: Vec<String> = report.prefixes.iter().map(ToString::to_string).collect();
+            let (outside, prefixes) = (or_dash(&interfaces), prefixes.join(" "));
+            let _ = write!(text, "outside {outside}  stands for {}", or_dash(&prefixes));
+        }
+    }
     let counts = report.counts;
-    let _ = writeln!(
-        text,
-        "interfaces {}  flows {} protected, {} clear, {} dropped, {} pending",
-        or_dash(&report.interfaces.join(" ")),
-        counts.protected,
-        counts.clear,
-        counts.dropped,
-        counts.pending
-    );
+    let shown = |verdict: &Verdict| program == Program::Gen || *verdict != Verdict::Transit;
+    let counted: Vec<String> = Verdict::ALL
+        .into_iter()
+        .filter(shown)
+        .map(|verdict| format!("{} {verdict}", counts.get(verdict)))
+        .collect();
+    let _ = writeln!(text, "  flows {}", counted.join(", "));
     text.push_str(&flows(&report.flows));
     let shown = report.flows.len() as u64;
     let total = Verdict::ALL.iter().map(|verdict| counts.get(*verdict)).sum::<u64>();
     if total > shown {
-        let _ = writeln!(text, "… and {} more: ges flows", total - shown);
+        let _ = writeln!(text, "… and {} more: {name} flows", total - shown);
     }
     text.push_str(&health(&report.health));
     text
 }
 
-/// `ges flows`, and the table in `ges status`.
+/// `flows`, and the table in `status`.
 pub(crate) fn flows(flows: &[FlowReport]) -> String {
     if flows.is_empty() {
         return "no flows\n".to_owned();
@@ -80,8 +91,9 @@ pub(crate) fn flows(flows: &[FlowReport]) -> String {
     table.to_string()
 }
 
-/// `ges ping`, before the first echo.
-pub(crate) fn ping(report: &PingReport) -> String {
+/// `ping`, before the first echo.
+pub(crate) fn ping(program: Program, report: &PingReport) -> String {
+    let machine = program.machine();
     let mut text = String::new();
     let address = report.address.to_string();
     if report.host != address {
@@ -99,8 +111,8 @@ pub(crate) fn ping(report: &PingReport) -> String {
     }
     text.push('\n');
     let here = report.agents.first().map_or_else(
-        || "this host (not enrolled)".to_owned(),
-        |agent| format!("this host (agent {}, {})", agent.agent, agent.mode),
+        || format!("this {machine} (not enrolled)"),
+        |agent| format!("this {machine} (agent {}, {})", agent.agent, agent.mode),
     );
     let there = match report.agents.get(1) {
         Some(agent) => format!("{address} (agent {}, {})", agent.agent, agent.mode),
@@ -110,7 +122,7 @@ pub(crate) fn ping(report: &PingReport) -> String {
     text
 }
 
-/// One echo of `ges ping`.
+/// One echo of `ping`.
 pub(crate) fn echo(echo: &EchoReport) -> String {
     match echo.round_trip_seconds {
         Some(time) => format!("echo {}: {}\n", echo.sequence, millis(time)),
@@ -118,25 +130,31 @@ pub(crate) fn echo(echo: &EchoReport) -> String {
     }
 }
 
-/// `ges down`.
-pub(crate) fn down(report: &DownReport) -> String {
+/// `down`.
+pub(crate) fn down(program: Program, report: &DownReport) -> String {
     if report.reverted.is_empty() {
-        return "nothing to revert: this host is as it was\n".to_owned();
+        return format!("nothing to revert: this {} is as it was\n", program.machine());
     }
     report.reverted.iter().fold(String::new(), |text, reverted| text + &reverted.text + "\n")
 }
 
-/// `ges config test`: as a file that would say the same.
-pub(crate) fn config(settings: &Settings, as_json: bool) -> String {
-    let values = effective(settings);
+/// `config test`: as a file that would say the same. `own` are the settings that only this program
+/// has.
+pub(crate) fn config(
+    settings: &Settings,
+    own: Vec<(&'static str, Value)>,
+    as_json: bool,
+) -> String {
+    let values = effective(settings, own);
     if as_json {
-        return json("ges.config/1", &json!({ "file": settings.file, "settings": values }));
+        let body = json!({ "file": settings.file, "settings": values });
+        return json(settings.run.program, "config", &body);
     }
     let mut text = match &settings.file {
         Some(file) => format!("# {} and flags, checked\n", file.display()),
         None => "# flags and defaults, checked\n".to_owned(),
     };
-    for (key, value) in values.as_object().into_iter().flatten() {
+    for (key, value) in &values {
         match value {
             Value::Null => _ = writeln!(text, "# {key} is not set"),
             // Strings and lists of strings are written alike in JSON and TOML.
@@ -146,21 +164,24 @@ pub(crate) fn config(settings: &Settings, as_json: bool) -> String {
     text
 }
 
-fn effective(settings: &Settings) -> Value {
+fn effective(
+    settings: &Settings,
+    own: Vec<(&'static str, Value)>,
+) -> BTreeMap<&'static str, Value> {
     let format = match settings.log_format {
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
-    json!({
-        "server": settings.run.server,
-        "token-file": settings.run.token_file,
-        "state": settings.run.state,
-        "interface": settings.run.interfaces,
-        "socket": settings.run.socket,
-        "metrics": settings.run.metrics,
-        "log": settings.log.to_string(),
-        "log-format": format,
-    })
+    let common = [
+        ("server", json!(settings.run.server)),
+        ("token-file", json!(settings.run.token_file)),
+        ("state", json!(settings.run.state)),
+        ("socket", json!(settings.run.socket)),
+        ("metrics", json!(settings.run.metrics)),
+        ("log", json!(settings.log.to_string())),
+        ("log-format", json!(format)),
+    ];
+    common.into_iter().chain(own).collect()
 }
 
 fn server(report: &StatusReport) -> String {

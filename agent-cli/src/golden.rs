@@ -1,10 +1,10 @@
 //! Every command's output against a file under `tests/golden`. A change of wording or shape shows
-//! up in review as a changed file; write them anew with `GES_GOLDEN=write cargo test -p ges`.
+//! up in review as a changed file; write them anew with `GES_GOLDEN=write cargo test -p agent-cli`.
 
 use crate::agent::verdict;
 use crate::config::Settings;
 use crate::down::DownReport;
-use crate::failure::Failure;
+use crate::failure::{Failure, Remedy};
 use crate::ping::PingReport;
 use crate::render;
 use ge_core::addr::FlowAddr;
@@ -12,6 +12,7 @@ use ge_core::io::{Counters, FlowSnapshot, PeerSnapshot, Snapshot};
 use ge_core::{DropReason, Epoch, GeId, GroupId, Mode};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunOptions;
+use ge_runtime::program::Program;
 use ge_runtime::report::{
     EchoReport, Facts, FlowsReport, ProbeReport, ServerFacts, StatusReport, Verdict,
 };
@@ -97,8 +98,11 @@ fn snapshot() -> Snapshot {
 fn facts() -> Facts {
     let url = Some("https://mgmt.example:5866".to_owned());
     Facts {
+        program: Program::Ges,
         started: at(START),
         interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()],
+        prefixes: Vec::new(),
+        protect: Vec::new(),
         server: ServerFacts {
             url,
             last_contact: Some(at(START + 11_516)),
@@ -114,8 +118,8 @@ fn status_of(snapshot: &Snapshot, facts: &Facts) -> StatusReport {
 #[test]
 fn status() {
     let report = status_of(&snapshot(), &facts());
-    check("status.txt", &render::status(&report));
-    check("status.json", &render::json("ges.status/1", &report));
+    check("status.txt", &render::status(Program::Ges, &report));
+    check("status.json", &render::json(Program::Ges, "status", &report));
     assert_eq!(verdict(&report, true), Exit::Success);
 }
 
@@ -131,10 +135,28 @@ fn status_with_problems() {
     let slot = DropReason::ALL.iter().position(|r| *r == DropReason::ClearOnProtected).unwrap();
     snapshot.counters.dropped_in[slot] = 5;
     let report = status_of(&snapshot, &facts);
-    check("status-problems.txt", &render::status(&report));
-    check("status-problems.json", &render::json("ges.status/1", &report));
+    check("status-problems.txt", &render::status(Program::Ges, &report));
+    check("status-problems.json", &render::json(Program::Ges, "status", &report));
     assert_eq!(verdict(&report, true), Exit::Unhealthy);
     assert_eq!(verdict(&report, false), Exit::Success);
+}
+
+#[test]
+fn status_of_a_router() {
+    let mut snapshot = snapshot();
+    snapshot.flows.push(flow("203.0.113.9", "transit", "", 3));
+    let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    let facts = Facts {
+        program: Program::Gen,
+        interfaces: vec!["wan0".to_owned()],
+        prefixes: prefixes(&["10.30.0.0/16"]),
+        protect: prefixes(&["10.30.1.0/24", "10.31.0.0/16"]),
+        ..facts()
+    };
+    let report = status_of(&snapshot, &facts);
+    check("status-router.txt", &render::status(Program::Gen, &report));
+    check("status-router.json", &render::json(Program::Gen, "status", &report));
+    assert_eq!(verdict(&report, true), Exit::Unhealthy, "a subnet is not certified");
 }
 
 #[test]
@@ -160,10 +182,9 @@ fn status_not_enrolled() {
         held: 0,
         counters: Counters::new(),
     };
-    let facts =
-        Facts { started: at(START), interfaces: Vec::new(), server: ServerFacts::default() };
+    let facts = Facts { interfaces: Vec::new(), server: ServerFacts::default(), ..facts() };
     let report = status_of(&snapshot, &facts);
-    check("status-not-enrolled.txt", &render::status(&report));
+    check("status-not-enrolled.txt", &render::status(Program::Ges, &report));
     assert_eq!(verdict(&report, false), Exit::NotEnrolled);
 }
 
@@ -172,7 +193,7 @@ fn status_with_many_flows_says_how_many_more() {
     let mut snapshot = snapshot();
     snapshot.flows =
         (0..60).map(|i| flow(&format!("10.0.0.{i}"), "clear", "no-answer", 60 - i)).collect();
-    let text = render::status(&status_of(&snapshot, &facts()));
+    let text = render::status(Program::Ges, &status_of(&snapshot, &facts()));
     assert!(text.contains("… and 10 more: ges flows\n"), "{text}");
     assert!(text.contains("10.0.0.59 ") && !text.contains("10.0.0.9 "), "latest rows first");
 }
@@ -181,7 +202,7 @@ fn status_with_many_flows_says_how_many_more() {
 fn flows() {
     let report = FlowsReport::new(&snapshot(), None);
     check("flows.txt", &render::flows(&report.flows));
-    check("flows.json", &render::json("ges.flows/1", &report));
+    check("flows.json", &render::json(Program::Ges, "flows", &report));
     let dropped = FlowsReport::new(&snapshot(), Some(Verdict::Dropped));
     check("flows-dropped.txt", &render::flows(&dropped.flows));
     assert_eq!(render::flows(&[]), "no flows\n");
@@ -200,14 +221,17 @@ fn ping(row: Option<&FlowSnapshot>, echoes: &[Option<f64>]) -> PingReport {
 }
 
 fn ping_text(report: &PingReport) -> String {
-    report.echoes.iter().fold(render::ping(report), |text, echo| text + &render::echo(echo))
+    report
+        .echoes
+        .iter()
+        .fold(render::ping(Program::Ges, report), |text, echo| text + &render::echo(echo))
 }
 
 #[test]
 fn ping_protected() {
     let report = ping(Some(&protected("10.20.0.5", 0)), &[Some(0.001_94), None]);
     check("ping.txt", &ping_text(&report));
-    check("ping.json", &render::json("ges.ping/1", &report));
+    check("ping.json", &render::json(Program::Ges, "ping", &report));
 }
 
 #[test]
@@ -243,11 +267,11 @@ fn ping_exit_codes() {
 #[test]
 fn down() {
     let mut report = DownReport::default();
-    check("down-nothing.txt", &render::down(&report));
+    check("down-nothing.txt", &render::down(Program::Ges, &report));
     report.add("agent", "the agent was stopped".to_owned());
     report.add("state", "the state directory /var/lib/ges was removed".to_owned());
-    check("down.txt", &render::down(&report));
-    check("down.json", &render::json("ges.down/1", &report));
+    check("down.txt", &render::down(Program::Ges, &report));
+    check("down.json", &render::json(Program::Ges, "down", &report));
 }
 
 #[test]
@@ -257,13 +281,14 @@ fn config() {
         run: RunOptions {
             server: Some("https://mgmt.example:5866".to_owned()),
             interfaces: vec!["eth0".to_owned()],
-            ..RunOptions::default()
+            ..RunOptions::new(Program::Ges)
         },
         log: LevelFilter::INFO,
         log_format: LogFormat::Text,
     };
-    check("config-test.txt", &render::config(&settings, false));
-    check("config-test.json", &render::config(&settings, true));
+    let own = || vec![("interface", serde_json::json!(settings.run.interfaces))];
+    check("config-test.txt", &render::config(&settings, own(), false));
+    check("config-test.json", &render::config(&settings, own(), true));
 }
 
 #[test]
@@ -271,8 +296,8 @@ fn errors() {
     let failure = Failure {
         exit: Exit::Refused,
         message: "only root may".to_owned(),
-        command: Some("sudo ges down".to_owned()),
+        remedy: Some(Remedy::AsRoot(vec!["down".to_owned()])),
     };
-    check("error.txt", &failure.text());
-    check("error.json", &format!("{}\n", failure.json()));
+    check("error.txt", &failure.text(Program::Ges));
+    check("error.json", &format!("{}\n", failure.json(Program::Ges)));
 }

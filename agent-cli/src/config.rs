@@ -3,18 +3,16 @@
 //! The first two are merged by the command line parser. The file is read by
 //! [`ge_runtime::config_file`].
 
+use crate::Agent;
 use crate::cli::{AgentOptions, Common};
 use crate::failure::Failure;
-use ge_runtime::config_file::{self, FileConfig, OneOrMore};
+use ge_runtime::config_file::{self, FileConfig};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunOptions;
 use ge_runtime::telemetry::LogFormat;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use tracing::level_filters::LevelFilter;
-
-/// Read where no file is named; need not exist.
-const DEFAULT_FILE: &str = "/etc/ges/ges.toml";
 
 /// Everything decided.
 #[derive(Debug)]
@@ -31,44 +29,39 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// Reads the file and lays `common` and `agent` (flags and environment) over it.
-    pub(crate) fn load(common: &Common, agent: Option<&AgentOptions>) -> Result<Self, Failure> {
-        let (file, written) = match &common.config {
-            Some(path) => (Some(path.clone()), read(path)?),
-            None if Path::new(DEFAULT_FILE).exists() => {
-                (Some(PathBuf::from(DEFAULT_FILE)), read(Path::new(DEFAULT_FILE))?)
-            }
-            None => (None, FileConfig::default()),
-        };
+    pub(crate) fn load<A: Agent>(
+        common: &Common,
+        agent: Option<&AgentOptions<A::Flags>>,
+    ) -> Result<Self, Failure> {
+        let usual = Some(A::PROGRAM.config()).filter(|path| path.exists());
+        let file = common.config.clone().or(usual);
+        let written = file.as_deref().map(read::<A>).transpose()?.unwrap_or_default();
         let nothing = AgentOptions::default();
-        merge(common, agent.unwrap_or(&nothing), file, written)
+        merge::<A>(common, agent.unwrap_or(&nothing), file, written)
     }
 }
 
-fn merge(
+fn merge<A: Agent>(
     common: &Common,
-    flags: &AgentOptions,
+    flags: &AgentOptions<A::Flags>,
     file: Option<PathBuf>,
     written: FileConfig,
 ) -> Result<Settings, Failure> {
-    let defaults = RunOptions::default();
-    let interfaces = match written.interface {
-        _ if !flags.interface.is_empty() => flags.interface.clone(),
-        Some(OneOrMore::One(name)) => vec![name],
-        Some(OneOrMore::More(names)) => names,
-        None => defaults.interfaces,
-    };
+    let mut defaults = RunOptions::new(A::PROGRAM);
+    A::settle(&flags.own, &written, &mut defaults).map_err(bad)?;
     let run = RunOptions {
         server: flags.server.clone().or(written.server),
         token_file: flags.token_file.clone().or(written.token_file),
         state: flags.state.clone().or(written.state).unwrap_or(defaults.state),
-        interfaces,
         socket: common.socket.clone().or(written.socket).unwrap_or(defaults.socket),
         metrics: flags.metrics.or(written.metrics),
+        ..defaults
     };
-    let log = flags.log.map_or_else(|| word(written.log, "log", &file), |log| Ok(Some(log)))?;
+    let place = file.clone().unwrap_or_else(|| A::PROGRAM.config());
+    let log = flags.log.map_or_else(|| word(written.log, "log", &place), |log| Ok(Some(log)))?;
     let log_format = match flags.log_format {
         Some(format) => Some(format),
-        None => word(written.log_format, "log-format", &file)?,
+        None => word(written.log_format, "log-format", &place)?,
     };
     let settings = Settings {
         log: log.unwrap_or(LevelFilter::INFO),
@@ -100,20 +93,17 @@ fn is_interface_name(name: &str) -> bool {
         && !name.contains(|c: char| c == '/' || c == ':' || c.is_whitespace())
 }
 
-fn read(path: &Path) -> Result<FileConfig, Failure> {
+fn read<A: Agent>(path: &Path) -> Result<FileConfig, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| bad(format!("{} cannot be read: {error}", path.display())))?;
-    config_file::parse(&text).map_err(|cause| bad(format!("{}: {cause}", path.display())))
+    config_file::parse(A::PROGRAM, &text)
+        .map_err(|cause| bad(format!("{}: {cause}", path.display())))
 }
 
-fn word<T: FromStr>(
-    value: Option<String>,
-    key: &str,
-    file: &Option<PathBuf>,
-) -> Result<Option<T>, Failure> {
+fn word<T: FromStr>(value: Option<String>, key: &str, file: &Path) -> Result<Option<T>, Failure> {
     let Some(value) = value else { return Ok(None) };
     let wrong = |_| {
-        let file = file.as_deref().unwrap_or_else(|| Path::new(DEFAULT_FILE)).display();
+        let file = file.display();
         let choices =
             if key == "log" { "error, warn, info, debug, trace, off" } else { "text, json" };
         bad(format!("{file}: {key} is {value:?}; it can be one of {choices}"))
@@ -128,7 +118,46 @@ fn bad(message: String) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ge_runtime::config_file::parse;
+    use clap::Args;
+    use ge_runtime::config_file::OneOrMore;
+    use ge_runtime::program::Program;
+
+    /// An agent with one flag of its own.
+    struct Probe;
+
+    #[derive(Debug, Default, Args)]
+    struct Flags {
+        #[arg(long)]
+        interface: Vec<String>,
+    }
+
+    impl Agent for Probe {
+        const PROGRAM: Program = Program::Ges;
+        const ABOUT: &'static str = "";
+        type Flags = Flags;
+
+        fn settle(flags: &Flags, file: &FileConfig, run: &mut RunOptions) -> Result<(), String> {
+            run.interfaces = OneOrMore::under(file.interface.as_ref(), &flags.interface);
+            Ok(())
+        }
+
+        fn settled(_: &RunOptions) -> Vec<(&'static str, serde_json::Value)> {
+            Vec::new()
+        }
+    }
+
+    fn parse(text: &str) -> Result<FileConfig, String> {
+        config_file::parse(Program::Ges, text)
+    }
+
+    fn merge(
+        common: &Common,
+        flags: &AgentOptions<Flags>,
+        file: Option<PathBuf>,
+        written: FileConfig,
+    ) -> Result<Settings, Failure> {
+        super::merge::<Probe>(common, flags, file, written)
+    }
 
     const FULL: &str = r#"
         server = "https://file:5866"
@@ -147,6 +176,8 @@ mod tests {
             merge(&Common::default(), &AgentOptions::default(), None, parse(FULL).unwrap())
                 .unwrap();
         let expected = RunOptions {
+            program: Program::Ges,
+            protect: Vec::new(),
             server: Some("https://file:5866".to_owned()),
             token_file: Some("/file/token".into()),
             state: "/file/state".into(),
@@ -162,7 +193,7 @@ mod tests {
     fn flags_cover_the_file_and_defaults_fill_it() {
         let flags = AgentOptions {
             state: Some("/flag/state".into()),
-            interface: vec!["eth0".to_owned()],
+            own: Flags { interface: vec!["eth0".to_owned()] },
             log: Some(LevelFilter::WARN),
             ..AgentOptions::default()
         };
@@ -175,7 +206,7 @@ mod tests {
         assert_eq!(settings.log_format, LogFormat::Json);
         let empty = parse("").unwrap();
         let settings = merge(&Common::default(), &AgentOptions::default(), None, empty).unwrap();
-        assert_eq!(settings.run, RunOptions::default());
+        assert_eq!(settings.run, RunOptions::new(Program::Ges));
         assert_eq!((settings.log, settings.log_format), (LevelFilter::INFO, LogFormat::Text));
     }
 
