@@ -8,8 +8,9 @@ use crate::failure::{Failure, Remedy};
 use crate::ping::PingReport;
 use crate::render;
 use ge_core::addr::FlowAddr;
-use ge_core::io::{Counters, FlowSnapshot, PeerSnapshot, Snapshot};
-use ge_core::{DropReason, Epoch, GeId, GroupId, Mode};
+use ge_core::io::{Counters, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use ge_core::wire::dprp::{Consent, Place};
+use ge_core::{DropReason, Epoch, GeId, GroupId, Mode, Transit};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunOptions;
 use ge_runtime::program::Program;
@@ -44,6 +45,8 @@ fn flow(remote: &str, verdict: &'static str, reason: &'static str, idle: u64) ->
         verdict,
         reason,
         peer: None,
+        ends: None,
+        path: Vec::new(),
         age: Duration::from_millis(3_600_500),
         idle: Duration::from_secs(idle),
         bytes_in: 4_096,
@@ -144,7 +147,8 @@ fn status_with_problems() {
 #[test]
 fn status_of_a_router() {
     let mut snapshot = snapshot();
-    snapshot.flows.push(flow("203.0.113.9", "transit", "", 3));
+    let ends = Some([GeId([0x91; 16]), GeId([0x92; 16])]);
+    snapshot.flows.push(FlowSnapshot { ends, ..flow("203.0.113.9", "transit", "session", 3) });
     let prefixes = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     let facts = Facts {
         program: Program::Gen,
@@ -232,6 +236,23 @@ fn ping_protected() {
     let report = ping(Some(&protected("10.20.0.5", 0)), &[Some(0.001_94), None]);
     check("ping.txt", &ping_text(&report));
     check("ping.json", &render::json(Program::Ges, "ping", &report));
+}
+
+#[test]
+fn ping_through_routers() {
+    let router = |consent, place, shares_group| PathAgent {
+        certificate: [0xce; 8],
+        consent,
+        place,
+        shares_group,
+    };
+    let path = vec![
+        router(Consent::Open, Place::Source, false),
+        router(Consent::Closed(Transit::Vouched), Place::Between, true),
+    ];
+    let report = ping(Some(&FlowSnapshot { path, ..protected("10.20.0.5", 0) }), &[Some(0.002)]);
+    check("ping-routers.txt", &ping_text(&report));
+    check("ping-routers.json", &render::json(Program::Gen, "ping", &report));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::config::Settings;
 use crate::down::DownReport;
 use crate::ping::PingReport;
 use ge_runtime::program::Program;
-use ge_runtime::report::{EchoReport, FlowReport, Health, StatusReport, Verdict};
+use ge_runtime::report::{EchoReport, FlowReport, Health, PathReport, StatusReport, Verdict};
 use ge_runtime::telemetry::LogFormat;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -118,8 +118,16 @@ pub(crate) fn ping(program: Program, report: &PingReport) -> String {
         Some(agent) => format!("{address} (agent {}, {})", agent.agent, agent.mode),
         None => format!("{address} (no agent known)"),
     };
-    let _ = writeln!(text, "agents: {here} → {there}");
+    let between = report.flow.iter().flat_map(|flow| &flow.path).map(between);
+    let agents: Vec<String> = [here].into_iter().chain(between).chain([there]).collect();
+    let _ = writeln!(text, "agents: {}", agents.join(" → "));
     text
+}
+
+/// An agent on the way.
+fn between(agent: &PathReport) -> String {
+    let transit = agent.transit.as_ref().map(|transit| format!(", transit {transit}"));
+    format!("router ({}{})", agent.mode, transit.unwrap_or_default())
 }
 
 /// One echo of `ping`.

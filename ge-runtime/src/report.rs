@@ -14,7 +14,8 @@ pub use health::{Health, Severity, health};
 pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
 
 use crate::options::Prefix;
-use ge_core::io::{FlowSnapshot, PeerSnapshot, Snapshot};
+use ge_core::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use ge_core::wire::dprp::{Consent, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
@@ -105,6 +106,12 @@ pub struct FlowReport {
     pub reason: String,
     /// The agent at the other end, if protected.
     pub peer: Option<PeerReport>,
+    /// The agents at both ends, in hex, if it is two others that protect it (router).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<[String; 2]>,
+    /// Agents between the two ends, the one nearest who asked first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<PathReport>,
     /// Seconds since the row was made.
     pub age_seconds: f64,
     /// Seconds since its last packet.
@@ -117,6 +124,21 @@ pub struct FlowReport {
     pub packets_in: u64,
     /// Packets sent.
     pub packets_out: u64,
+}
+
+/// An agent between the two ends of a protected flow, as it said of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PathReport {
+    /// First 8 bytes of SHA-256 of its certificate, in hex.
+    pub certificate: String,
+    /// `open` or `closed`.
+    pub mode: String,
+    /// What it asks of what others protect, if it is closed: `strict`, `vouched` or `any`.
+    pub transit: Option<String>,
+    /// Whom it stands for: `source`, `destination`, or neither: `between`.
+    pub place: String,
+    /// It recognised a group of one of the two ends as its own.
+    pub shares_group: bool,
 }
 
 /// The agent at the other end of a protected flow.
@@ -223,12 +245,34 @@ impl FlowReport {
             verdict: Verdict::of(row),
             reason: row.reason.to_owned(),
             peer: row.peer.as_ref().map(PeerReport::new),
+            ends: row.ends.map(|ends| ends.map(|agent| agent.to_string())),
+            path: row.path.iter().map(PathReport::new).collect(),
             age_seconds: row.age.as_secs_f64(),
             idle_seconds: row.idle.as_secs_f64(),
             bytes_in: row.bytes_in,
             bytes_out: row.bytes_out,
             packets_in: row.packets_in,
             packets_out: row.packets_out,
+        }
+    }
+}
+
+impl PathReport {
+    fn new(agent: &PathAgent) -> Self {
+        let place = match agent.place {
+            Place::Source => "source",
+            Place::Destination => "destination",
+            Place::Between => "between",
+        };
+        Self {
+            certificate: hex::encode(agent.certificate),
+            mode: agent.consent.mode().as_str().to_owned(),
+            transit: match agent.consent {
+                Consent::Open => None,
+                Consent::Closed(transit) => Some(transit.as_str().to_owned()),
+            },
+            place: place.to_owned(),
+            shares_group: agent.shares_group,
         }
     }
 }

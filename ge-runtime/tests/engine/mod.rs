@@ -114,6 +114,8 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         verdict,
         reason: "no-answer",
         peer: None,
+        ends: None,
+        path: Vec::new(),
         age: Duration::from_secs(1),
         idle: Duration::ZERO,
         bytes_in: 1,
