@@ -145,7 +145,7 @@ fn runs_without_addresses_are_refused() {
 }
 
 /// An echo request with the right checksum for ICMP; ICMPv6 gets its own from the kernel.
-fn echo(kind: u8) -> Vec<u8> {
+pub(crate) fn echo(kind: u8) -> Vec<u8> {
     let mut icmp = [kind, 0, 0, 0, 0x12, 0x34, 0, 1].to_vec();
     icmp.extend_from_slice(b"message!");
     let words = icmp.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
