@@ -4,13 +4,17 @@
 //! silently ignored is one that somebody relies on. The program opens the file and lays flags and
 //! environment over it.
 
+use crate::program::Program;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Keys of the file.
-const KEYS: [&str; 8] =
-    ["server", "token-file", "state", "interface", "socket", "metrics", "log", "log-format"];
+/// Keys that every agent's file has.
+const KEYS: [&str; 7] = ["server", "token-file", "state", "socket", "metrics", "log", "log-format"];
+/// Keys of a host's file alone.
+const HOST_KEYS: [&str; 1] = ["interface"];
+/// Keys of a router's file alone.
+const ROUTER_KEYS: [&str; 2] = ["outside", "protect"];
 
 /// The file as written.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,8 +26,12 @@ pub struct FileConfig {
     pub token_file: Option<PathBuf>,
     /// State directory.
     pub state: Option<PathBuf>,
-    /// Interfaces to protect.
+    /// Interfaces to protect (host).
     pub interface: Option<OneOrMore>,
+    /// Interfaces that lead outside (router).
+    pub outside: Option<OneOrMore>,
+    /// Subnets to stand for (router), as written.
+    pub protect: Option<OneOrMore>,
     /// Control socket.
     pub socket: Option<PathBuf>,
     /// Where metrics are served.
@@ -36,22 +44,44 @@ pub struct FileConfig {
 
 /// `interface = "eth0"` or `interface = ["eth0", "eth1"]`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected the name of an interface, or a list of names")]
+#[serde(untagged, expecting = "expected one value as text, or a list of them")]
 pub enum OneOrMore {
-    /// One name.
+    /// One.
     One(String),
-    /// A list of names.
+    /// A list.
     More(Vec<String>),
 }
 
-/// Reads the file's text.
+impl OneOrMore {
+    /// What the flags say, or else the file.
+    #[must_use]
+    pub fn under(file: Option<&Self>, flags: &[String]) -> Vec<String> {
+        match file {
+            _ if !flags.is_empty() => flags.to_vec(),
+            Some(Self::One(text)) => vec![text.clone()],
+            Some(Self::More(texts)) => texts.clone(),
+            None => Vec::new(),
+        }
+    }
+}
+
+/// Keys of the file of `program`; each is also a flag of `run`.
+pub fn keys(program: Program) -> impl Iterator<Item = &'static str> {
+    let own: &[&str] = match program {
+        Program::Ges => &HOST_KEYS,
+        Program::Gen => &ROUTER_KEYS,
+    };
+    KEYS.into_iter().chain(own.iter().copied())
+}
+
+/// Reads the text of the file of `program`.
 ///
 /// # Errors
 /// One line that names the mistake, and where it is.
-pub fn parse(text: &str) -> Result<FileConfig, String> {
+pub fn parse(program: Program, text: &str) -> Result<FileConfig, String> {
     let table: toml::Table = toml::from_str(text).map_err(|error| located(text, &error))?;
-    if let Some(key) = table.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        let (key, meant) = (key.escape_debug(), nearest(key));
+    if let Some(key) = table.keys().find(|key| !keys(program).any(|known| known == *key)) {
+        let (key, meant) = (key.escape_debug(), nearest(program, key));
         return Err(format!("unknown key `{key}`; did you mean `{meant}`?"));
     }
     toml::from_str(text).map_err(|error| located(text, &error))
@@ -67,9 +97,9 @@ fn located(text: &str, error: &toml::de::Error) -> String {
     }
 }
 
-fn nearest(key: &str) -> &'static str {
-    let likeness = |known: &&&str| strsim::jaro_winkler(&key.replace('_', "-"), known);
-    KEYS.iter()
+fn nearest(program: Program, key: &str) -> &'static str {
+    let likeness = |known: &&str| strsim::jaro_winkler(&key.replace('_', "-"), known);
+    keys(program)
         .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
         .expect("invariant: there are keys")
 }
@@ -78,11 +108,10 @@ fn nearest(key: &str) -> &'static str {
 mod tests {
     use super::*;
 
-    const FULL: &str = r#"
+    const COMMON: &str = r#"
         server = "https://file:5866"
         token-file = "/file/token"
         state = "/file/state"
-        interface = ["eth8", "eth9"]
         socket = "/file/sock"
         metrics = "127.0.0.1:9"
         log = "debug"
@@ -91,13 +120,29 @@ mod tests {
 
     #[test]
     fn every_key_is_known() {
-        let table: toml::Table = toml::from_str(FULL).unwrap();
-        let mut keys: Vec<&str> = table.keys().map(String::as_str).collect();
-        let mut known = KEYS.to_vec();
-        keys.sort_unstable();
-        known.sort_unstable();
-        assert_eq!(keys, known);
-        assert!(parse(FULL).is_ok());
+        for (program, own) in [
+            (Program::Ges, "interface = [\"eth8\", \"eth9\"]"),
+            (Program::Gen, "outside = \"wan0\"\nprotect = [\"10.0.0.0/8\"]"),
+        ] {
+            let text = format!("{COMMON}\n{own}");
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            let mut written: Vec<&str> = table.keys().map(String::as_str).collect();
+            let mut known: Vec<&str> = keys(program).collect();
+            written.sort_unstable();
+            known.sort_unstable();
+            assert_eq!(written, known);
+            assert!(parse(program, &text).is_ok());
+        }
+    }
+
+    #[test]
+    fn each_program_has_its_own_keys() {
+        let message = parse(Program::Gen, "interface = \"eth0\"").unwrap_err();
+        assert!(message.contains("unknown key `interface`"), "{message}");
+        let message = parse(Program::Ges, "outsides = \"eth0\"").unwrap_err();
+        assert!(!message.contains("`outside`"), "{message}");
+        let message = parse(Program::Gen, "outsides = \"eth0\"").unwrap_err();
+        assert!(message.contains("did you mean `outside`?"), "{message}");
     }
 
     #[test]
@@ -111,12 +156,12 @@ mod tests {
             ("[agent]\nserver = \"x\"", "unknown key `agent`"),
             ("server = \"a\"\nserver = \"b\"", "line 2:"),
             ("\n\nserver = 5", "line 3:"),
-            ("interface = 5", "an interface"),
+            ("interface = 5", "a list of them"),
             ("metrics = \"9100\"", "line 1:"),
             ("server = ", "line 1:"),
         ];
         for (text, expected) in cases {
-            let message = parse(text).unwrap_err();
+            let message = parse(Program::Ges, text).unwrap_err();
             assert!(message.contains(expected), "{text:?}: {message}");
             assert!(!message.contains(char::is_control), "{message:?}");
         }

@@ -20,7 +20,7 @@ mod socket;
 
 pub use client::{Client, ClientError};
 pub use console::Console;
-pub use credentials::{Access, GROUP, Peer};
+pub use credentials::{Access, Peer};
 pub use protocol::{
     ANSWER_MAX, Answer, REQUEST_MAX, Refusal, Request, RequestError, parse_request,
 };

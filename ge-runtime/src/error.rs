@@ -28,7 +28,7 @@ pub enum KernelError {
     /// Table or port are held by a living process.
     #[error(
         "another agent is already running in this network namespace; stop it first \
-         (`systemctl stop ges`, or end the other `ges run`)"
+         (`systemctl stop ges gen`, or end the other `ges run` or `gen run`)"
     )]
     AnotherAgent,
     /// `/dev/net/tun` cannot be opened because it does not exist.
@@ -42,6 +42,17 @@ pub enum KernelError {
          `chmod 666 /dev/net/tun` (using it needs CAP_NET_ADMIN all the same)"
     )]
     TunAccess,
+    /// A router that does not forward.
+    #[error(
+        "this machine does not forward {version}, so it is no router; switch it on with `sysctl -w \
+         {setting}=1`, and for good in /etc/sysctl.d"
+    )]
+    NotForwarding {
+        /// IPv4 or IPv6.
+        version: &'static str,
+        /// Name of the kernel's setting.
+        setting: &'static str,
+    },
     /// A name that was asked for is not there.
     #[error("there is no interface named {name}; there are: {present}")]
     NoInterface {

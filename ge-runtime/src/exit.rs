@@ -69,7 +69,7 @@ impl Exit {
             Self::Dropped => "the verdict for the peer is dropped",
             Self::Clear => "reached, but in clear, and --require-protected was given",
             Self::TimedOut => "timed out",
-            Self::Refused => "refused: needs root or the group ges",
+            Self::Refused => "refused: needs root or the agent's group",
         }
     }
 }

@@ -22,7 +22,7 @@ pub struct Frontend {
 impl Frontend {
     /// Binds what `options` name. Nothing else was touched if this fails.
     pub fn bind(options: &RunOptions) -> Result<Self, RunError> {
-        let socket = ControlSocket::bind(&options.socket)?;
+        let socket = ControlSocket::bind(options.program, &options.socket)?;
         let metrics = options.metrics.map(|address| {
             let failed = |error| RunError::system(format!("serve metrics on {address}"), error);
             let listener = TcpListener::bind(address).map_err(failed)?;

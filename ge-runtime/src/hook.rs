@@ -80,6 +80,18 @@ pub struct HookConfig {
     pub serves: Vec<SocketAddr>,
     /// Interfaces.
     pub interfaces: Vec<HookedInterface>,
+    /// What a router needs besides.
+    pub router: Option<RouterConfig>,
+}
+
+/// What the hook of a router must know: most packets there are for other machines.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouterConfig {
+    /// Every address of the machine, sorted. Sealed data for one of them is for our socket; all
+    /// other is between other agents.
+    pub addresses: Vec<IpAddr>,
+    /// Management servers: machines behind a closed router must reach theirs before they have keys.
+    pub servers: Vec<SocketAddr>,
 }
 
 /// The installed hook. Dropping it without [`Hook::remove`] is what the death of the process is:

@@ -2,6 +2,7 @@
 //! sockets receive nothing.
 
 use crate::error::KernelError;
+use crate::program::Program;
 use crate::sockopt::{receive_nothing, set_int};
 use ge_core::io::Transmit;
 use nix::sys::socket::{
@@ -20,12 +21,18 @@ pub struct IcmpSocket {
 }
 
 impl IcmpSocket {
-    /// Opens the sockets, with our mark on all they send.
+    /// Opens the sockets, with our mark on all they send. Those of a router may send from addresses
+    /// of other machines: it speaks for them.
     ///
     /// # Errors
     /// No `CAP_NET_RAW`.
-    pub fn open(mark: u32) -> Result<Self, KernelError> {
+    pub fn open(mark: u32, program: Program) -> Result<Self, KernelError> {
         let v4 = open(AddressFamily::Inet, SockProtocol::Icmp, mark)?;
+        let anywhere = program == Program::Gen;
+        if anywhere {
+            set_int(&v4, libc::IPPROTO_IP, libc::IP_TRANSPARENT, 1)
+                .map_err(|error| KernelError::io("send for other machines", error))?;
+        }
         // DF clear: a narrow path cuts the message, and the other agent puts it together. An error
         // from the path could not reach us in closed mode.
         set_int(&v4, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DONT)
@@ -38,6 +45,10 @@ impl IcmpSocket {
             }
             result => Some(result?),
         };
+        if let Some(v6) = v6.as_ref().filter(|_| anywhere) {
+            set_int(v6, libc::IPPROTO_IPV6, libc::IPV6_TRANSPARENT, 1)
+                .map_err(|error| KernelError::io("send for other machines", error))?;
+        }
         Ok(Self { v4, v6 })
     }
 

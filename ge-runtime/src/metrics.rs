@@ -73,7 +73,7 @@ impl Metrics {
     /// Everything at `now` as OpenMetrics text.
     #[must_use]
     pub fn encode(&self, snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> String {
-        let mut registry = Registry::with_prefix("ges");
+        let mut registry = Registry::with_prefix(facts.program.name());
         registry.register(
             "negotiations",
             "Negotiations ended, by result",

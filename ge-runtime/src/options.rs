@@ -4,18 +4,18 @@
 //! decided. Every [`RunError`] is one sentence that says what to do, and knows its exit code.
 
 use crate::exit::Exit;
+use crate::program::Program;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Control socket where none is named.
-pub const DEFAULT_SOCKET: &str = "/run/ges/ges.sock";
-/// State directory where none is named.
-pub const DEFAULT_STATE: &str = "/var/lib/ges";
+pub use mgmt_api::Prefix;
 
 /// What an agent is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
+    /// Which agent.
+    pub program: Program,
     /// Base URL of the management server, `https://HOST:PORT`. Needed to enrol; afterwards the
     /// state directory knows it.
     pub server: Option<String>,
@@ -23,22 +23,30 @@ pub struct RunOptions {
     pub token_file: Option<PathBuf>,
     /// Directory of the agent's own keys and the sealed cache; mode 0700.
     pub state: PathBuf,
-    /// Interfaces to protect; empty means every interface with a global route.
+    /// Interfaces to hook: those of a host, or the outside ones of a router. Empty means every
+    /// interface with a global route.
     pub interfaces: Vec<String>,
+    /// Subnets a router offers to stand for when it enrols; empty means those of its other
+    /// interfaces. Nothing to a host.
+    pub protect: Vec<Prefix>,
     /// Control socket.
     pub socket: PathBuf,
     /// Where metrics are served over plain HTTP, if at all.
     pub metrics: Option<SocketAddr>,
 }
 
-impl Default for RunOptions {
-    fn default() -> Self {
+impl RunOptions {
+    /// What `program` uses where nothing is said.
+    #[must_use]
+    pub fn new(program: Program) -> Self {
         Self {
+            program,
             server: None,
             token_file: None,
-            state: PathBuf::from(DEFAULT_STATE),
+            state: program.state(),
             interfaces: Vec::new(),
-            socket: PathBuf::from(DEFAULT_SOCKET),
+            protect: Vec::new(),
+            socket: program.socket(),
             metrics: None,
         }
     }
@@ -52,9 +60,12 @@ pub enum RunError {
     BadOption(String),
     /// An agent already answers on the control socket.
     #[error(
-        "another agent is running on this host ({socket}); stop it first: ges down --socket {socket}"
+        "another agent is running on this host ({socket}); stop it first: {program} down --socket \
+         {socket}"
     )]
     AnotherAgent {
+        /// Program that was to be started.
+        program: &'static str,
         /// Its control socket.
         socket: String,
     },
@@ -126,7 +137,7 @@ mod tests {
         let enoent = RunError::system("open /dev/net/tun", io::ErrorKind::NotFound.into());
         let cases = [
             (RunError::BadOption(String::new()), 2),
-            (RunError::AnotherAgent { socket: String::new() }, 1),
+            (RunError::AnotherAgent { program: "ges", socket: String::new() }, 1),
             (RunError::NotEnrolled(String::new()), 4),
             (RunError::ServerUnreachable { server: String::new(), cause: String::new() }, 8),
             (eperm, 9),

@@ -1,4 +1,4 @@
-//! What people and scripts are told: the shapes behind `ges status`, `flows` and `ping`.
+//! What people and scripts are told: the shapes behind `status`, `flows` and `ping`.
 //!
 //! A report is made from the engine's [`Snapshot`], the runtime's [`Facts`] and the time, by pure
 //! functions; it travels over the control socket as JSON and is what `--json` prints. So text and
@@ -13,17 +13,19 @@ pub use facts::{Facts, ServerFacts, SharedFacts};
 pub use health::{Health, Severity, health};
 pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
 
-use ge_core::io::{FlowSnapshot, PeerSnapshot, Snapshot};
+use crate::options::Prefix;
+use ge_core::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use ge_core::wire::dprp::{Consent, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// Flow rows in a status report: those used last. A screen holds fewer; `ges flows` has them all.
+/// Flow rows in a status report: those used last. A screen holds fewer; `flows` has them all.
 pub const STATUS_ROWS: usize = 50;
 
-/// Answer to `ges status`, schema `ges.status/1`.
+/// Answer to `status`, schemas `ges.status/1` and `gen.status/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StatusReport {
     /// Version of the running agent.
@@ -42,6 +44,9 @@ pub struct StatusReport {
     pub server: ServerReport,
     /// Interfaces under the hook.
     pub interfaces: Vec<String>,
+    /// Ranges a router stands for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<Prefix>,
     /// Groups this agent is in.
     pub groups: Vec<GroupReport>,
     /// Seconds until this agent's certificate ends.
@@ -101,6 +106,12 @@ pub struct FlowReport {
     pub reason: String,
     /// The agent at the other end, if protected.
     pub peer: Option<PeerReport>,
+    /// The agents at both ends, in hex, if it is two others that protect it (router).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends: Option<[String; 2]>,
+    /// Agents between the two ends, the one nearest who asked first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<PathReport>,
     /// Seconds since the row was made.
     pub age_seconds: f64,
     /// Seconds since its last packet.
@@ -113,6 +124,21 @@ pub struct FlowReport {
     pub packets_in: u64,
     /// Packets sent.
     pub packets_out: u64,
+}
+
+/// An agent between the two ends of a protected flow, as it said of itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PathReport {
+    /// First 8 bytes of SHA-256 of its certificate, in hex.
+    pub certificate: String,
+    /// `open` or `closed`.
+    pub mode: String,
+    /// What it asks of what others protect, if it is closed: `strict`, `vouched` or `any`.
+    pub transit: Option<String>,
+    /// Whom it stands for: `source`, `destination`, or neither: `between`.
+    pub place: String,
+    /// It recognised a group of one of the two ends as its own.
+    pub shares_group: bool,
 }
 
 /// The agent at the other end of a protected flow.
@@ -136,14 +162,14 @@ pub struct PeerReport {
     pub negotiation_seconds: f64,
 }
 
-/// Answer to `ges flows`, schema `ges.flows/1`.
+/// Answer to `flows`, schemas `ges.flows/1` and `gen.flows/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FlowsReport {
     /// Rows by address of the other side.
     pub flows: Vec<FlowReport>,
 }
 
-/// The negotiation part of `ges ping`.
+/// The negotiation part of `ping`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ProbeReport {
     /// The address asked for.
@@ -158,7 +184,7 @@ pub struct ProbeReport {
     pub took_seconds: f64,
 }
 
-/// One echo of `ges ping`.
+/// One echo of `ping`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EchoReport {
     /// Number of the echo, from 1.
@@ -183,6 +209,7 @@ impl StatusReport {
             uptime_seconds: since(facts.started, now).as_secs(),
             server: ServerReport::new(&facts.server, now),
             interfaces: facts.interfaces.clone(),
+            prefixes: facts.prefixes.clone(),
             groups: groups(snapshot),
             certificate_left_seconds: snapshot.certificate_left,
             counts: VerdictCounts::of(&snapshot.flows),
@@ -218,12 +245,34 @@ impl FlowReport {
             verdict: Verdict::of(row),
             reason: row.reason.to_owned(),
             peer: row.peer.as_ref().map(PeerReport::new),
+            ends: row.ends.map(|ends| ends.map(|agent| agent.to_string())),
+            path: row.path.iter().map(PathReport::new).collect(),
             age_seconds: row.age.as_secs_f64(),
             idle_seconds: row.idle.as_secs_f64(),
             bytes_in: row.bytes_in,
             bytes_out: row.bytes_out,
             packets_in: row.packets_in,
             packets_out: row.packets_out,
+        }
+    }
+}
+
+impl PathReport {
+    fn new(agent: &PathAgent) -> Self {
+        let place = match agent.place {
+            Place::Source => "source",
+            Place::Destination => "destination",
+            Place::Between => "between",
+        };
+        Self {
+            certificate: hex::encode(agent.certificate),
+            mode: agent.consent.mode().as_str().to_owned(),
+            transit: match agent.consent {
+                Consent::Open => None,
+                Consent::Closed(transit) => Some(transit.as_str().to_owned()),
+            },
+            place: place.to_owned(),
+            shares_group: agent.shares_group,
         }
     }
 }

@@ -14,6 +14,7 @@ mod control_plane;
 mod devices;
 mod enrolment;
 mod event_loop;
+mod offer;
 mod probes;
 
 use crate::command::{self, CommandReceiver};
@@ -31,12 +32,13 @@ use event_loop::{Ended, EventLoop};
 use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Membership};
 use mgmt_api::ServerAddress;
+use offer::offered;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Runs a host agent until `shutdown` completes or somebody asks it to stop on its control
+/// Runs an agent until `shutdown` completes or somebody asks it to stop on its control
 /// socket.
 ///
 /// # Errors
@@ -52,18 +54,18 @@ pub fn run(
         .map_err(|error| RunError::system("start the control plane", error))?;
     let _context = tokio.enter();
     let frontend = Frontend::bind(&options)?;
-    Devices::rehearse(&options.interfaces).map_err(kernel_error)?;
+    Devices::rehearse(&options).map_err(kernel_error)?;
     let connector = HookConnector::default();
     let Enrolled { client, membership } = tokio.block_on(enrolled(&options, &connector))?;
 
-    let facts = SharedFacts::new(SystemTime::now(), options.server.clone());
+    let facts = SharedFacts::new(SystemTime::now(), &options);
     let metrics = Arc::new(Metrics::new());
     let (engine, commands) =
         command::channel().map_err(|error| RunError::system("make the command queue", error))?;
     let path = DataPath::open(
         client.identity().clone(),
         membership,
-        &options.interfaces,
+        &options,
         &literal_servers(&client),
         commands,
         Arc::clone(&metrics),
@@ -126,7 +128,7 @@ impl DataPath {
     pub fn open(
         identity: Identity,
         membership: Option<Membership>,
-        interfaces: &[String],
+        options: &RunOptions,
         servers: &[SocketAddr],
         commands: CommandReceiver,
         metrics: Arc<Metrics>,
@@ -136,14 +138,16 @@ impl DataPath {
             .map_err(|error| RunError::system("read random bytes", std::io::Error::other(error)))?;
         let mut engine = Engine::new(identity, seed);
         if let Some(membership) = membership {
+            facts.set_role(&membership.role);
             engine.install(membership, crate::clock::now()).map_err(|error| {
                 RunError::NotEnrolled(format!(
-                    "the membership of this host cannot be used: {error}"
+                    "the membership of this {} cannot be used: {error}",
+                    options.program.machine()
                 ))
             })?;
         }
         let mode = engine.mode();
-        let devices = Devices::open(interfaces, servers, mode).map_err(kernel_error)?;
+        let devices = Devices::open(options, servers, mode).map_err(kernel_error)?;
         Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
     }
 
@@ -168,7 +172,8 @@ fn kernel_error(error: KernelError) -> RunError {
         KernelError::Permission { .. } => RunError::NotPermitted(error.to_string()),
         KernelError::NoInterface { .. }
         | KernelError::NotEthernet { .. }
-        | KernelError::NoDefaultRoute { .. } => RunError::BadOption(error.to_string()),
+        | KernelError::NoDefaultRoute { .. }
+        | KernelError::NotForwarding { .. } => RunError::BadOption(error.to_string()),
         other => RunError::Kernel(other.to_string()),
     }
 }

@@ -19,6 +19,7 @@
 
 use crate::error::KernelError;
 use crate::netlink::{self, Writer};
+use crate::program::Program;
 use ge_core::io::{ETHERNET_LEN, VNET_LEN};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
@@ -46,6 +47,9 @@ const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 58, 65, 1);
 
 /// `IPV4_DEVCONF_RP_FILTER` and its value "loose" (RFC 3704 2.4).
 const RP_FILTER: (u16, u32) = (8, 2);
+/// `IPV4_DEVCONF_FORWARDING`, for a router: what is written to the device goes on to the inside,
+/// whatever a new device gets by default. (In IPv6 the kernel has one switch for all devices.)
+const FORWARDING: (u16, u32) = (1, 1);
 /// `IFLA_INET_CONF`.
 const INET_CONF: u16 = 1;
 /// `IFLA_INET6_ADDR_GEN_MODE` and its value "none".
@@ -81,12 +85,13 @@ impl Tun {
     ///
     /// # Errors
     /// No `/dev/net/tun`, no permission, a name that is taken.
-    pub fn open(name: &str) -> Result<Self, KernelError> {
+    pub fn open(name: &str, program: Program) -> Result<Self, KernelError> {
         let file = open_device()?;
         create(&file, name)?;
         let ifindex = nix::net::if_::if_nametoindex(name)
             .map_err(|errno| KernelError::io(format!("find interface {name}"), errno))?;
-        configure(ifindex).map_err(|error| KernelError::io(format!("set up {name}"), error))?;
+        configure(ifindex, program)
+            .map_err(|error| KernelError::io(format!("set up {name}"), error))?;
         Ok(Self { file, name: name.to_owned(), ifindex })
     }
 
@@ -170,14 +175,19 @@ fn create(file: &File, name: &str) -> Result<(), KernelError> {
 }
 
 /// Addresses off, checks loosened, then up: an IPv6 address would be made in the moment of going up.
-fn configure(ifindex: u32) -> io::Result<()> {
+fn configure(ifindex: u32, program: Program) -> io::Result<()> {
     let socket = netlink::open(NETLINK_ROUTE)?;
     let inet = |body: &mut Writer| {
         body.attr_ne32(libc::IFLA_MTU, MTU);
         body.attr_ne32(libc::IFLA_TXQLEN, QUEUE_LEN);
         body.nest(libc::IFLA_AF_SPEC, |families| {
             families.nest(family(libc::AF_INET), |inet| {
-                inet.nest(INET_CONF, |conf| conf.attr_ne32(RP_FILTER.0, RP_FILTER.1));
+                inet.nest(INET_CONF, |conf| {
+                    conf.attr_ne32(RP_FILTER.0, RP_FILTER.1);
+                    if program == Program::Gen {
+                        conf.attr_ne32(FORWARDING.0, FORWARDING.1);
+                    }
+                });
             });
         });
     };

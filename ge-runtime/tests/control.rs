@@ -7,6 +7,7 @@ use engine::Agent;
 use ge_runtime::control::{Answer, Client, ClientError, ControlSocket, REQUEST_MAX, Request};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunError;
+use ge_runtime::program::Program;
 use ge_runtime::report::Verdict;
 use std::io::{Read, Write};
 use std::net::IpAddr;
@@ -130,7 +131,7 @@ fn stopping_ends_with_the_agent() {
 #[test]
 fn a_live_agent_is_left_alone() {
     let agent = Agent::start("clear");
-    let error = ControlSocket::bind(agent.socket()).unwrap_err();
+    let error = ControlSocket::bind(Program::Ges, agent.socket()).unwrap_err();
     assert!(matches!(error, RunError::AnotherAgent { .. }), "{error}");
     assert!(error.to_string().starts_with("another agent is running on this host"));
     let mut client = Client::connect(agent.socket()).unwrap();
@@ -145,14 +146,14 @@ fn a_dead_agents_socket_is_replaced_and_another_file_is_not() {
     // A listener that is gone leaves its file, as a killed agent does.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
     assert!(path.exists());
-    let socket = ControlSocket::bind(&path).unwrap();
+    let socket = ControlSocket::bind(Program::Ges, &path).unwrap();
     let mode = std::fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o007, 0, "strangers cannot connect");
     drop(socket);
     assert!(!path.exists(), "a stopped agent leaves nothing");
 
     std::fs::write(&path, "a document").unwrap();
-    assert!(ControlSocket::bind(&path).is_err());
+    assert!(ControlSocket::bind(Program::Ges, &path).is_err());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a document");
 }
 
@@ -164,7 +165,7 @@ fn of_agents_started_at_once_one_runs() {
     let starts: Vec<_> = (0..8)
         .map(|_| {
             let path = path.clone();
-            std::thread::spawn(move || ControlSocket::bind(&path))
+            std::thread::spawn(move || ControlSocket::bind(Program::Ges, &path))
         })
         .collect();
     // All results are kept until the end, so that no winner makes room for another.

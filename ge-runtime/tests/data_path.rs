@@ -16,6 +16,8 @@ use domain::Domain;
 use ge_core::Mode;
 use ge_runtime::command::{self, Command, CommandSender};
 use ge_runtime::metrics::Metrics;
+use ge_runtime::options::RunOptions;
+use ge_runtime::program::Program as Agent;
 use ge_runtime::report::SharedFacts;
 use ge_runtime::runtime::DataPath;
 use nix::sched::{CloneFlags, unshare};
@@ -42,14 +44,16 @@ fn host(domain: &Domain, number: u8, interface: &'static str, mode: Mode) -> Hos
         let id = format!("/proc/{}/task/{}/ns/net", std::process::id(), nix::unistd::gettid());
         tell.send(id).unwrap();
         started.recv().unwrap();
+        let options =
+            RunOptions { interfaces: vec![interface.to_owned()], ..RunOptions::new(Agent::Ges) };
         let path = DataPath::open(
             identity,
             Some(membership),
-            &[interface.to_owned()],
+            &options,
             &[],
             receiver,
             Arc::new(Metrics::new()),
-            SharedFacts::new(SystemTime::now(), None),
+            SharedFacts::new(SystemTime::now(), &options),
         )
         .unwrap();
         tell.send(String::new()).unwrap();

@@ -1,9 +1,9 @@
 //! Which crate may depend on which, checked against `cargo metadata`.
 //!
 //! ```text
-//! ges, gen ──> ge-runtime ──> ge-core <── ge-sim <── benches
-//!               ^  └────────> mgmt-api <── mgmt-server
-//!               └── fuzz-bodies <── fuzz (they reach ge-core and mgmt-api too)
+//! ges, gen ──> agent-cli ──> ge-runtime ──> ge-core <── ge-sim <── benches
+//!                             ^  └────────> mgmt-api <── mgmt-server
+//!                             └── fuzz-bodies <── fuzz (they reach ge-core and mgmt-api too)
 //! xtask ──> e2e (the programs are used by their command lines)
 //! ```
 //! Fuzz bodies reach `ge-runtime` because the parsers of an agent's files, of its control socket
@@ -24,8 +24,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ge-core", &[]),
     ("mgmt-api", &[]),
     ("ge-runtime", &["ge-core", "mgmt-api"]),
-    ("ges", &["ge-runtime", "ge-core"]),
-    ("gen", &["ge-runtime", "ge-core"]),
+    ("agent-cli", &["ge-runtime"]),
+    ("ges", &["agent-cli", "ge-runtime"]),
+    ("gen", &["agent-cli", "ge-runtime"]),
     ("mgmt-server", &["mgmt-api", "ge-core"]),
     ("ge-sim", &["ge-core"]),
     ("benches", &["ge-core", "ge-sim"]),

@@ -5,6 +5,7 @@ use ge_core::crypto::sha256;
 use ge_core::membership::Identity;
 use ge_runtime::config_file;
 use ge_runtime::control::{Answer, REQUEST_MAX, parse_request};
+use ge_runtime::program::Program;
 use ge_runtime::state_dir::{enrolment_file, identity_file, sealed, version_file};
 
 /// Longest request that is meant.
@@ -43,15 +44,18 @@ pub fn control_answer(data: &[u8]) {
 /// with one more key is refused; a refusal is one line that a terminal can show, in proportion.
 pub fn config_file(data: &[u8]) {
     let Ok(text) = core::str::from_utf8(data) else { return };
-    match config_file::parse(text) {
-        Ok(file) => {
-            let written = toml::to_string(&file).expect("a configuration can be written");
-            assert_eq!(config_file::parse(&written), Ok(file), "reads as written");
-            assert!(config_file::parse(&format!("stray = 1\n{text}")).is_err(), "unknown key");
-        }
-        Err(refusal) => {
-            assert!(!refusal.contains(char::is_control), "{refusal:?}");
-            assert!(refusal.len() <= QUOTED * text.len() + WORDS, "{} bytes", refusal.len());
+    for program in [Program::Ges, Program::Gen] {
+        match config_file::parse(program, text) {
+            Ok(file) => {
+                let written = toml::to_string(&file).expect("a configuration can be written");
+                assert_eq!(config_file::parse(program, &written), Ok(file), "reads as written");
+                let stray = format!("stray = 1\n{text}");
+                assert!(config_file::parse(program, &stray).is_err(), "unknown key");
+            }
+            Err(refusal) => {
+                assert!(!refusal.contains(char::is_control), "{refusal:?}");
+                assert!(refusal.len() <= QUOTED * text.len() + WORDS, "{} bytes", refusal.len());
+            }
         }
     }
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod between;
 mod kernel;
 mod negotiation;
 mod packets;
@@ -30,6 +31,7 @@ pub use agent::{
     config_file, control_answer, control_request, enrolment_file, identity_file, member,
     sealed_membership, version_file,
 };
+pub use between::{Passing, between};
 pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
 pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
@@ -45,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     ("rgi", rgi),
     ("mpit", mpit),
     ("cdn", cdn),
+    ("between", between),
     ("path_part", path_part),
     ("tlv", tlv),
     ("certificate", certificate),

@@ -119,7 +119,7 @@ pub fn cdn(data: &[u8]) {
 }
 
 /// The bytes with length and `mac1` put right, `tail` bytes before their end.
-fn with_mac(data: &[u8], tail: usize) -> Vec<u8> {
+pub(crate) fn with_mac(data: &[u8], tail: usize) -> Vec<u8> {
     let mut message = data.to_vec();
     if message.len() < 24 + tail {
         return message;

@@ -36,7 +36,7 @@ pub(super) struct Arrival {
 
 impl Arrival {
     /// Source and destination of the packet.
-    pub(super) const fn from_to(&self) -> (IpAddr, IpAddr) {
+    pub(super) const fn ends(&self) -> (IpAddr, IpAddr) {
         let (local, remote) = (self.pair.local.0, self.pair.remote.0);
         if self.leaving { (local, remote) } else { (remote, local) }
     }

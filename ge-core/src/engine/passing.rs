@@ -123,7 +123,7 @@ impl Engine {
     ) -> Result<Passage, DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
-        let (source, destination) = arrival.from_to();
+        let (source, destination) = arrival.ends();
         if self.place(source, destination) != Place::Destination {
             return Ok(Passage::On);
         }
@@ -177,7 +177,7 @@ impl Engine {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let seen =
             SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
-        let (destination, source) = arrival.from_to();
+        let (destination, source) = arrival.ends();
         match (self.place(source, destination), self.mode()) {
             (Place::Destination, _) => {
                 self.passing.asked.remove(&seen.id);
@@ -203,7 +203,7 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         self.passing.asked.remove(&header.sid_i);
-        let (destination, source) = arrival.from_to();
+        let (destination, source) = arrival.ends();
         let place = self.place(source, destination);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
@@ -228,7 +228,7 @@ impl Engine {
         let answered =
             Answered::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
         let asked = self.passing.asked.remove(&header.sid_i);
-        let (destination, source) = arrival.from_to();
+        let (destination, source) = arrival.ends();
         match (self.place(source, destination), answered.mode) {
             (Place::Destination, Mode::Open) => {
                 if let Some(Asked { message, .. }) = asked
@@ -259,7 +259,7 @@ impl Engine {
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let (source, destination) = arrival.from_to();
+        let (source, destination) = arrival.ends();
         let place = self.place(source, destination);
         let Self { keyring, passing, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
@@ -409,7 +409,7 @@ impl Engine {
     /// Sends `message` on in the direction of what it replaces, under the same echo numbers.
     pub(super) fn send_along(&mut self, arrival: Arrival, message: &[u8]) {
         let Arrival { request, id, seq, interface, hop_limit, .. } = arrival;
-        let (from, to) = arrival.from_to();
+        let (from, to) = arrival.ends();
         let icmp = emit_echo(request, id, seq, message, from, to);
         if arrival.leaving {
             let (from, to) = (crate::addr::WireAddr(from), crate::addr::WireAddr(to));

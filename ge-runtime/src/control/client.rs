@@ -22,7 +22,7 @@ pub enum ClientError {
         cause: io::Error,
     },
     /// The socket's permissions keep us out.
-    #[error("you may not ask the agent: it answers root and members of the group ges")]
+    #[error("you may not ask the agent: it answers root and members of its group")]
     NotPermitted,
     /// The agent accepted the connection and then said nothing.
     #[error("the agent did not answer within {} s", PATIENCE.as_secs())]

@@ -7,6 +7,7 @@ use crate::command::{Command, CommandSender, SendError};
 use crate::echo;
 use crate::exit::Exit;
 use crate::metrics::Metrics;
+use crate::program::Program;
 use crate::report::{EchoReport, FlowsReport, ProbeReport, SharedFacts, StatusReport, Verdict};
 use ge_core::io::Snapshot;
 use std::net::IpAddr;
@@ -55,7 +56,7 @@ impl Console {
     }
 
     async fn try_answer(&self, request: Request, access: Access) -> Result<Answer, Refusal> {
-        permit(&request, access)?;
+        permit(&request, access, self.facts.get().program)?;
         Ok(match request {
             Request::Status {} => Answer::Status(Box::new(self.status().await?)),
             Request::Flows { verdict } => self.flows(verdict).await?,
@@ -104,14 +105,14 @@ impl Console {
 }
 
 /// Refuses what `access` does not cover.
-fn permit(request: &Request, access: Access) -> Result<(), Refusal> {
+fn permit(request: &Request, access: Access, program: Program) -> Result<(), Refusal> {
     let (needed, who) = match request {
-        Request::Stop {} => (Access::Full, "only root or the agent's own user may stop it"),
+        Request::Stop {} => (Access::Full, "only root or the agent's own user may stop it".into()),
         Request::Status {}
         | Request::Flows { .. }
         | Request::Probe { .. }
         | Request::Echo { .. }
-        | Request::Metrics {} => (Access::Read, super::server::STRANGER),
+        | Request::Metrics {} => (Access::Read, super::server::stranger(program)),
     };
     if access < needed { Err(Refusal::new(Exit::Refused, who)) } else { Ok(()) }
 }

@@ -1,12 +1,10 @@
 //! Who is at the other end of the control socket, by the kernel's word, and what that one may do.
 
+use crate::program::Program;
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use nix::unistd::Group;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-
-/// Members of this system group may read the agent's state without being root.
-pub const GROUP: &str = "ges";
 
 /// `SO_PEERGROUPS` of `asm-generic/socket.h`; the libc crate has no name for it.
 const SO_PEERGROUPS: libc::c_int = 59;
@@ -45,7 +43,7 @@ impl Peer {
     }
 
     /// What this peer may ask of an agent that runs as `own_uid` on a host where the group
-    /// [`GROUP`] has the number `group`.
+    /// that bears the program's name has the number `group`.
     #[must_use]
     pub fn access(&self, own_uid: u32, group: Option<u32>) -> Access {
         if self.uid == 0 || self.uid == own_uid {
@@ -58,10 +56,11 @@ impl Peer {
     }
 }
 
-/// Number of the group [`GROUP`], if the host has it.
+/// Number of the system group whose members may read the agent's state without being root, if the
+/// host has it.
 #[must_use]
-pub(super) fn group_id() -> Option<u32> {
-    Group::from_name(GROUP).ok().flatten().map(|group| group.gid.as_raw())
+pub(super) fn group_id(program: Program) -> Option<u32> {
+    Group::from_name(program.name()).ok().flatten().map(|group| group.gid.as_raw())
 }
 
 fn supplementary_groups(socket: &impl AsFd) -> io::Result<Vec<u32>> {

@@ -9,6 +9,7 @@ use super::credentials::{Access, Peer, group_id};
 use super::protocol::{Answer, REQUEST_MAX, Refusal, Request, parse_request};
 use super::socket::ControlSocket;
 use crate::exit::Exit;
+use crate::program::Program;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,15 +28,12 @@ const WRITE_PATIENCE: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, so that a full descriptor table does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a peer without access is told.
-pub(super) const STRANGER: &str =
-    "only root, the agent's own user and members of the group ges may ask the agent";
-
 /// Serves `socket` until the task is dropped; then the file goes too.
 pub async fn serve(socket: ControlSocket, console: Console) -> io::Result<()> {
     let listener = UnixListener::from_std(socket.listener.try_clone()?)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let own_uid = nix::unistd::geteuid().as_raw();
+    let program = socket.program;
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -46,11 +44,11 @@ pub async fn serve(socket: ControlSocket, console: Console) -> io::Result<()> {
             }
         };
         let access = match Peer::of(&stream) {
-            Ok(peer) => peer.access(own_uid, group_id()),
+            Ok(peer) => peer.access(own_uid, group_id(program)),
             Err(_) => Access::None,
         };
         if access == Access::None {
-            turn_away(&stream, Refusal::new(Exit::Refused, STRANGER));
+            turn_away(&stream, Refusal::new(Exit::Refused, stranger(program)));
             continue;
         }
         let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -66,6 +64,12 @@ pub async fn serve(socket: ControlSocket, console: Console) -> io::Result<()> {
             drop(place);
         });
     }
+}
+
+/// What a peer without access is told.
+pub(super) fn stranger(program: Program) -> String {
+    let group = program.name();
+    format!("only root, the agent's own user and members of the group {group} may ask the agent")
 }
 
 /// Tells a peer why it is not served. One attempt: a new connection's buffer has room for it.

@@ -6,6 +6,7 @@
 
 use super::credentials::group_id;
 use crate::options::RunError;
+use crate::program::Program;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -17,17 +18,18 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct ControlSocket {
     pub(super) listener: UnixListener,
+    pub(super) program: Program,
     path: PathBuf,
     inode: (u64, u64),
 }
 
 impl ControlSocket {
     /// Binds `path`, readable and writable for the owner and, where the host has it, the group
-    /// `ges`.
+    /// named as the program.
     ///
     /// Fails with [`RunError::AnotherAgent`] if an agent answers there, and leaves any file that
     /// is not a socket alone.
-    pub fn bind(path: &Path) -> Result<Self, RunError> {
+    pub fn bind(program: Program, path: &Path) -> Result<Self, RunError> {
         let failed = |error| RunError::system(format!("bind {}", path.display()), error);
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -36,12 +38,15 @@ impl ControlSocket {
         fs::create_dir_all(directory).map_err(failed)?;
         let _lock = lock(directory).map_err(failed)?;
         if is_live(path).map_err(failed)? {
-            return Err(RunError::AnotherAgent { socket: path.display().to_string() });
+            return Err(RunError::AnotherAgent {
+                program: program.name(),
+                socket: path.display().to_string(),
+            });
         }
-        let listener = bind_private(path).map_err(failed)?;
+        let listener = bind_private(program, path).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         let meta = fs::symlink_metadata(path).map_err(failed)?;
-        Ok(Self { listener, path: path.to_owned(), inode: (meta.dev(), meta.ino()) })
+        Ok(Self { listener, program, path: path.to_owned(), inode: (meta.dev(), meta.ino()) })
     }
 
     /// Where it is bound.
@@ -99,14 +104,14 @@ fn is_socket(path: &Path) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path exists and is not a socket"))
 }
 
-fn bind_private(path: &Path) -> io::Result<UnixListener> {
+fn bind_private(program: Program, path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
     // Peers are checked by credentials as well; the mode keeps strangers from even connecting.
-    let mode = match group_id().map(|gid| chown(path, None, Some(gid))) {
+    let mode = match group_id(program).map(|gid| chown(path, None, Some(gid))) {
         Some(Ok(())) => 0o660,
         Some(Err(_)) | None => 0o600,
     };

@@ -27,6 +27,10 @@
 //! }
 //! ```
 //!
+//! A router is on the way between others, so three things differ there: sealed data for another
+//! machine is accepted | returned, in both directions; negotiation is returned on egress as well,
+//! before the pairs; the port of the management server is accepted wherever it is.
+//!
 //! Where two verdicts stand, the first is open mode and the second closed mode. The EtherType is
 //! read from the frame, a VLAN tag included, so tagged frames match no IP rule: open mode passes
 //! them, closed mode drops them.
@@ -40,7 +44,7 @@ use super::{HookConfig, HookedInterface, sets};
 use crate::nft::{Base, Batch, Field, HookPoint, Rule, Verdict};
 use ge_core::Mode;
 use ge_core::wire::dprp::MAGIC;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 const ETHER_TARGET: Field = Field { base: Base::Link, offset: 0, len: 6 };
 const ETHER_TARGET_FIRST: Field = Field { base: Base::Link, offset: 0, len: 1 };
@@ -215,10 +219,7 @@ fn forward(batch: &mut Batch, chain: &str, config: &HookConfig, interface: &Hook
 fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: Way) {
     let chain = if way == Way::In { version.chain_in } else { version.chain_out };
     batch.add_chain(chain);
-    if way == Way::In {
-        let rule = protocol(UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
-        batch.add_rule(chain, "sealed data", &rule.verdict(Verdict::Accept));
-    }
+    sealed_data(batch, chain, config, version, way);
     link_control(batch, chain, version);
     if way == Way::In {
         let fields = [version.source, PORT_SOURCE, PORT_TARGET];
@@ -230,9 +231,9 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
     if version.ether_type == V6.ether_type {
         link_local(batch, chain, config.mode, way);
     }
-    if way == Way::In {
+    if way == Way::In || config.router.is_some() {
         // A machine we talk to in clear may get an agent: its requests must reach ours, not the
-        // kernel, which would echo them.
+        // kernel, which would echo them. A router takes part in what passes it, both ways.
         let icmp = if version.ether_type == V4.ether_type { ICMP } else { ICMPV6 };
         let rule = protocol(icmp).equals(ECHO_PAYLOAD, &MAGIC);
         batch.add_rule(chain, "negotiation", &rule.verdict(Verdict::Return));
@@ -245,6 +246,31 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
     batch.add_rule(chain, "discarded pairs", &rule.verdict(Verdict::Drop));
     let rule = Rule::default().in_set(&pair, version.clear);
     batch.add_rule(chain, "bypassed pairs", &rule.verdict(Verdict::Accept));
+}
+
+/// Sealed data that arrives goes to our socket. At a router it may be between other agents: open
+/// mode lets it pass, in closed mode the engine decides.
+fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Version, way: Way) {
+    let sealed = || protocol(UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
+    let Some(router) = &config.router else {
+        if way == Way::In {
+            batch.add_rule(chain, "sealed data", &sealed().verdict(Verdict::Accept));
+        }
+        return;
+    };
+    // What leaves from an own address and is ours has our mark and does not come here.
+    let (field, verdict) = match way {
+        Way::In => (version.target, Verdict::Accept),
+        Way::Out => (version.source, Verdict::Return),
+    };
+    for address in router.addresses.iter().filter_map(|address| octets(*address, version)) {
+        batch.add_rule(chain, "sealed data", &sealed().equals(field, &address).verdict(verdict));
+    }
+    let verdict = match config.mode {
+        Mode::Open => Verdict::Accept,
+        Mode::Closed => Verdict::Return,
+    };
+    batch.add_rule(chain, "sealed data of others", &sealed().verdict(verdict));
 }
 
 /// Without these a machine loses its address or its neighbours. DHCP is asked for by both ports,
@@ -264,7 +290,8 @@ fn link_control(batch: &mut Batch, chain: &str, version: Version) {
     }
 }
 
-/// A management server on this machine: its port, on the addresses agents know it by.
+/// A management server on this machine: its port, on the addresses agents know it by. At a router
+/// also one on the way: whoever is behind it needs keys first.
 fn management_server(
     batch: &mut Batch,
     chain: &str,
@@ -272,19 +299,33 @@ fn management_server(
     version: Version,
     way: Way,
 ) {
-    let (address, port) = match way {
-        Way::In => (version.target, PORT_TARGET),
-        Way::Out => (version.source, PORT_SOURCE),
+    let (near, far) = match way {
+        Way::In => ((version.target, PORT_TARGET), (version.source, PORT_SOURCE)),
+        Way::Out => ((version.source, PORT_SOURCE), (version.target, PORT_TARGET)),
     };
-    for server in &config.serves {
-        let octets = match (server.ip(), version.ether_type == V4.ether_type) {
-            (IpAddr::V4(v4), true) => v4.octets().to_vec(),
-            (IpAddr::V6(v6), false) => v6.octets().to_vec(),
-            (IpAddr::V4(_), false) | (IpAddr::V6(_), true) => continue,
-        };
+    let mut accept = |what: &str, server: &SocketAddr, (address, port): (Field, Field)| {
+        let Some(octets) = octets(server.ip(), version) else { return };
         let rule =
             protocol(TCP).equals(address, &octets).equals(port, &server.port().to_be_bytes());
-        batch.add_rule(chain, "management server here", &rule.verdict(Verdict::Accept));
+        batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
+    };
+    match &config.router {
+        None => config.serves.iter().for_each(|own| accept("management server here", own, near)),
+        Some(router) => {
+            for server in &router.servers {
+                accept("management server inside", server, near);
+                accept("management server outside", server, far);
+            }
+        }
+    }
+}
+
+/// The address as bytes, if it is of this IP version.
+fn octets(address: IpAddr, version: Version) -> Option<Vec<u8>> {
+    match (address, version.ether_type == V4.ether_type) {
+        (IpAddr::V4(v4), true) => Some(v4.octets().to_vec()),
+        (IpAddr::V6(v6), false) => Some(v6.octets().to_vec()),
+        (IpAddr::V4(_), false) | (IpAddr::V6(_), true) => None,
     }
 }
 

@@ -3,16 +3,25 @@
 //! The parts that learn these things (server client, interface watch) write them here; reports
 //! read them. One lock, held for a copy.
 
+use crate::options::{Prefix, RunOptions};
+use crate::program::Program;
+use ge_core::Role;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 /// What the runtime knows beside the engine.
 #[derive(Clone, Debug)]
 pub struct Facts {
+    /// Which agent.
+    pub program: Program,
     /// When the agent started.
     pub started: SystemTime,
     /// Names of the interfaces under the hook.
     pub interfaces: Vec<String>,
+    /// Ranges a router is certified to stand for.
+    pub prefixes: Vec<Prefix>,
+    /// Ranges it was told to protect.
+    pub protect: Vec<Prefix>,
     /// The management server.
     pub server: ServerFacts,
 }
@@ -33,11 +42,17 @@ pub struct ServerFacts {
 pub struct SharedFacts(Arc<Mutex<Facts>>);
 
 impl SharedFacts {
-    /// An agent that starts now, with the server `url` if one is known.
+    /// An agent with these options that starts now.
     #[must_use]
-    pub fn new(started: SystemTime, url: Option<String>) -> Self {
-        let server = ServerFacts { url, ..ServerFacts::default() };
-        Self(Arc::new(Mutex::new(Facts { started, interfaces: Vec::new(), server })))
+    pub fn new(started: SystemTime, options: &RunOptions) -> Self {
+        Self(Arc::new(Mutex::new(Facts {
+            program: options.program,
+            started,
+            interfaces: Vec::new(),
+            prefixes: Vec::new(),
+            protect: options.protect.clone(),
+            server: ServerFacts { url: options.server.clone(), ..ServerFacts::default() },
+        })))
     }
 
     /// A copy for a report.
@@ -49,6 +64,17 @@ impl SharedFacts {
     /// The interfaces under the hook changed.
     pub fn set_interfaces(&self, names: Vec<String>) {
         self.lock().interfaces = names;
+    }
+
+    /// A membership is in force.
+    pub fn set_role(&self, role: &Role) {
+        self.lock().prefixes = match role {
+            Role::Host => Vec::new(),
+            Role::Router { prefixes } => prefixes
+                .iter()
+                .filter_map(|prefix| Prefix::covering(prefix.address, prefix.length))
+                .collect(),
+        };
     }
 
     /// The server's address became known or changed.
@@ -82,7 +108,7 @@ mod tests {
     #[test]
     fn the_first_failure_in_a_row_dates_the_outage() {
         let at = |secs| UNIX_EPOCH + Duration::from_secs(secs);
-        let facts = SharedFacts::new(at(0), None);
+        let facts = SharedFacts::new(at(0), &RunOptions::new(Program::Ges));
         facts.server_reached(at(10));
         facts.server_failed(at(20));
         facts.server_failed(at(30));

@@ -2,10 +2,11 @@
 //!
 //! One cause hides its effects: an agent that is not enrolled has no keys that could end. Codes
 //! are never reused for another problem. Conditions that pass by themselves are warnings or
-//! errors and fail `ges status --check`; counters since the start never go back to zero, so what
+//! errors and fail `status --check`; counters since the start never go back to zero, so what
 //! is told from them is a notice.
 
-use super::{Facts, rfc3339, since};
+use super::{Facts, Verdict, rfc3339, since};
+use crate::options::Prefix;
 use ge_core::io::Snapshot;
 use ge_core::{DropReason, Mode, limits};
 use serde::{Deserialize, Serialize};
@@ -74,24 +75,41 @@ impl Health {
 #[must_use]
 pub fn health(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Vec<Health> {
     if snapshot.agent.is_none() {
-        let text = match snapshot.mode {
-            Mode::Open => "this host is no member; its traffic is not protected",
-            Mode::Closed => "this host is no member; being closed, it refuses all traffic",
-        };
-        let text = text.to_owned();
-        let command = "journalctl -u ges -n 20";
-        return vec![Health::new("W-NOT-ENROLLED", Severity::Error, text, command)];
+        return vec![not_enrolled(snapshot, facts)];
     }
     let mut found = Vec::new();
     found.extend(server_away(facts, now));
-    found.extend(certificate_ends(snapshot));
+    found.extend(certificate_ends(snapshot, facts));
     found.extend(keys_end(snapshot, facts));
-    found.extend(pit_full(snapshot));
-    found.extend(clear_fallbacks(snapshot));
-    found.extend(held_overflow(snapshot));
-    found.extend(clear_on_protected(snapshot));
+    found.extend(not_certified(snapshot, facts));
+    found.extend(pit_full(snapshot, facts));
+    found.extend(clear_fallbacks(snapshot, facts));
+    found.extend(held_overflow(snapshot, facts));
+    found.extend(clear_on_protected(snapshot, facts));
     found.sort_by_key(|item| std::cmp::Reverse(item.severity));
     found
+}
+
+fn not_enrolled(snapshot: &Snapshot, facts: &Facts) -> Health {
+    let what = match snapshot.mode {
+        Mode::Open => "its traffic is not protected",
+        Mode::Closed => "being closed, it refuses all traffic",
+    };
+    let text = format!("this {} is no member; {what}", facts.program.machine());
+    Health::new("W-NOT-ENROLLED", Severity::Error, text, &log(facts))
+}
+
+/// The command that shows what the agent said last.
+fn log(facts: &Facts) -> String {
+    format!("journalctl -u {} -n 20", facts.program.name())
+}
+
+/// The command that shows the flows with a verdict, or all.
+fn flows(facts: &Facts, verdict: Option<Verdict>) -> String {
+    match verdict {
+        Some(verdict) => format!("{} flows --verdict {verdict}", facts.program.name()),
+        None => format!("{} flows", facts.program.name()),
+    }
 }
 
 fn server_away(facts: &Facts, now: SystemTime) -> Option<Health> {
@@ -103,21 +121,24 @@ fn server_away(facts: &Facts, now: SystemTime) -> Option<Health> {
         "the management server was not reached since {}; traffic goes on with the keys in hand",
         rfc3339(away)
     );
-    Some(Health::new("W-SERVER", Severity::Warning, text, "journalctl -u ges -n 20"))
+    Some(Health::new("W-SERVER", Severity::Warning, text, &log(facts)))
 }
 
-fn certificate_ends(snapshot: &Snapshot) -> Option<Health> {
+fn certificate_ends(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let left = Duration::from_secs(snapshot.certificate_left);
     if left >= CERTIFICATE_SOON {
         return None;
     }
+    let machine = facts.program.machine();
     let (severity, text) = if left.is_zero() {
-        (Severity::Error, "this host's certificate has ended; no new flow is protected".to_owned())
+        let text = format!("this {machine}'s certificate has ended; no new flow is protected");
+        (Severity::Error, text)
     } else {
-        let text = format!("this host's certificate ends in {}", rough(left));
+        let text = format!("this {machine}'s certificate ends in {}", rough(left));
         (Severity::Warning, text)
     };
-    Some(Health::new("W-CERT-ENDS", severity, text, "systemctl restart ges"))
+    let command = format!("systemctl restart {}", facts.program.name());
+    Some(Health::new("W-CERT-ENDS", severity, text, &command))
 }
 
 fn keys_end(snapshot: &Snapshot, facts: &Facts) -> Vec<Health> {
@@ -142,38 +163,77 @@ fn keys_end(snapshot: &Snapshot, facts: &Facts) -> Vec<Health> {
         .collect()
 }
 
-fn pit_full(snapshot: &Snapshot) -> Option<Health> {
+/// What people count on is not what the certificate says.
+fn not_certified(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
+    let within = |inner: &Prefix, outer: &[Prefix]| outer.iter().any(|range| range.covers(inner));
+    let mut missing = facts.protect.clone();
+    missing.retain(|wanted| !within(wanted, &facts.prefixes));
+    if missing.is_empty() {
+        return None;
+    }
+    let list = |prefixes: &[Prefix], separator: &str| {
+        prefixes.iter().map(ToString::to_string).collect::<Vec<_>>().join(separator)
+    };
+    let text = format!(
+        "this router is not certified for {}: machines there are not protected",
+        list(&missing, ", ")
+    );
+    // The command replaces what is certified.
+    let mut all = facts.prefixes.clone();
+    all.retain(|known| !within(known, &missing));
+    all.extend(missing);
+    let agent = snapshot.agent.map(|agent| agent.to_string()).unwrap_or_default();
+    let command = format!("mgmt-server member set {agent} --prefix {}", list(&all, " --prefix "));
+    Some(Health::new("W-NOT-CERTIFIED", Severity::Warning, text, &command))
+}
+
+fn pit_full(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let rows = snapshot.flows.len();
     if rows < limits::PIT_ROWS_HOST / 100 * PIT_FULL_PERCENT {
         return None;
     }
     let text = format!("{rows} of {} flow rows are in use", limits::PIT_ROWS_HOST);
-    Some(Health::new("W-PIT-FULL", Severity::Warning, text, "ges flows"))
+    Some(Health::new("W-PIT-FULL", Severity::Warning, text, &flows(facts, None)))
 }
 
-fn clear_fallbacks(snapshot: &Snapshot) -> Option<Health> {
+fn clear_fallbacks(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let count = snapshot.counters.clear_fallbacks;
     if count == 0 {
         return None;
     }
     let text = format!("{} left in clear because nobody answered", plural(count, "first packet"));
-    Some(Health::new("W-CLEAR-FALLBACK", Severity::Notice, text, "ges flows --verdict clear"))
+    Some(Health::new(
+        "W-CLEAR-FALLBACK",
+        Severity::Notice,
+        text,
+        &flows(facts, Some(Verdict::Clear)),
+    ))
 }
 
-fn held_overflow(snapshot: &Snapshot) -> Option<Health> {
+fn held_overflow(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let [_, _, overflow] = snapshot.counters.held;
     if overflow == 0 {
         return None;
     }
     let text = format!("{} dropped because a hold queue was full", plural(overflow, "packet"));
-    Some(Health::new("W-HELD-OVERFLOW", Severity::Notice, text, "ges flows --verdict pending"))
+    Some(Health::new(
+        "W-HELD-OVERFLOW",
+        Severity::Notice,
+        text,
+        &flows(facts, Some(Verdict::Pending)),
+    ))
 }
 
-fn clear_on_protected(snapshot: &Snapshot) -> Option<Health> {
+fn clear_on_protected(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let slot = DropReason::ALL.iter().position(|r| *r == DropReason::ClearOnProtected)?;
     let count = snapshot.counters.dropped_in.get(slot).copied().filter(|count| *count > 0)?;
     let text = format!("{} arrived in clear for protected flows", plural(count, "packet"));
-    Some(Health::new("W-CLEAR-ARRIVED", Severity::Notice, text, "ges flows --verdict protected"))
+    Some(Health::new(
+        "W-CLEAR-ARRIVED",
+        Severity::Notice,
+        text,
+        &flows(facts, Some(Verdict::Protected)),
+    ))
 }
 
 fn plural(count: u64, noun: &str) -> String {

@@ -1,4 +1,4 @@
-//! The four words a flow's fate has, everywhere the same.
+//! The words a flow's fate has, everywhere the same.
 
 use ge_core::io::FlowSnapshot;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,8 @@ pub enum Verdict {
     Protected,
     /// Passed as plaintext.
     Clear,
+    /// Protected by two other agents, and let pass.
+    Transit,
     /// Refused.
     Dropped,
     /// Being negotiated; packets wait.
@@ -21,12 +23,13 @@ pub enum Verdict {
 
 /// A word that is no verdict.
 #[derive(Debug, thiserror::Error)]
-#[error("no such verdict: {0} (one of protected, clear, dropped, pending)")]
+#[error("no such verdict: {0} (one of protected, clear, transit, dropped, pending)")]
 pub struct UnknownVerdict(String);
 
 impl Verdict {
-    /// All four, in the order they are listed.
-    pub const ALL: [Self; 4] = [Self::Protected, Self::Clear, Self::Dropped, Self::Pending];
+    /// All of them, in the order they are listed.
+    pub const ALL: [Self; 5] =
+        [Self::Protected, Self::Clear, Self::Transit, Self::Dropped, Self::Pending];
 
     /// The verdict of a row. The engine uses the same words; one this version does not know is
     /// undecided to it.
@@ -41,6 +44,7 @@ impl Verdict {
         match self {
             Self::Protected => "protected",
             Self::Clear => "clear",
+            Self::Transit => "transit",
             Self::Dropped => "dropped",
             Self::Pending => "pending",
         }
@@ -71,6 +75,9 @@ pub struct VerdictCounts {
     pub protected: u64,
     /// Rows passed as plaintext.
     pub clear: u64,
+    /// Rows that others protect (routers).
+    #[serde(default)]
+    pub transit: u64,
     /// Rows refused.
     pub dropped: u64,
     /// Rows under negotiation.
@@ -86,6 +93,7 @@ impl VerdictCounts {
             let slot = match Verdict::of(row) {
                 Verdict::Protected => &mut counts.protected,
                 Verdict::Clear => &mut counts.clear,
+                Verdict::Transit => &mut counts.transit,
                 Verdict::Dropped => &mut counts.dropped,
                 Verdict::Pending => &mut counts.pending,
             };
@@ -100,6 +108,7 @@ impl VerdictCounts {
         match verdict {
             Verdict::Protected => self.protected,
             Verdict::Clear => self.clear,
+            Verdict::Transit => self.transit,
             Verdict::Dropped => self.dropped,
             Verdict::Pending => self.pending,
         }

@@ -2,11 +2,15 @@
 //! the hook itself, which the control plane shares.
 
 use super::event_loop::vnet_for_stack;
+use super::offered;
 use crate::error::KernelError;
-use crate::hook::{Hook, HookConfig, HookedInterface};
+use crate::forwarding;
+use crate::hook::{Hook, HookConfig, HookedInterface, RouterConfig};
 use crate::icmp_socket::IcmpSocket;
 use crate::links::{self, Link, LinkWatch};
+use crate::options::RunOptions;
 use crate::packet_socket::PacketSocket;
+use crate::program::Program;
 use crate::tun::Tun;
 use crate::udp_socket::UdpSocket;
 use ge_core::flow::Direction;
@@ -32,8 +36,8 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    fn open(info: InterfaceInfo, number: usize) -> Result<Self, KernelError> {
-        let tun = Tun::open(&format!("ges{number}"))?;
+    fn open(info: InterfaceInfo, program: Program, number: usize) -> Result<Self, KernelError> {
+        let tun = Tun::open(&format!("{}{number}", program.name()), program)?;
         let packets = PacketSocket::open(info.interface.0, MARK)?;
         Ok(Self { interface: info.interface, info, tun, packets })
     }
@@ -83,6 +87,7 @@ impl Attached {
 }
 
 pub(super) struct Devices {
+    program: Program,
     pub(super) attached: Vec<Attached>,
     pub(super) data_v4: UdpSocket,
     /// `None` where the kernel has no IPv6.
@@ -92,7 +97,7 @@ pub(super) struct Devices {
     hook: SharedHook,
     /// Addresses of the management server; those that are this machine's own stay reachable.
     servers: Vec<SocketAddr>,
-    /// Names to protect; empty means every interface with a global route.
+    /// Names to hook; empty means every interface with a global route.
     wanted: Vec<String>,
     next_tun: usize,
     /// Every address of the machine, as last listed.
@@ -104,14 +109,21 @@ pub(super) struct Devices {
 impl Devices {
     /// Opens what a start needs and closes it again: so a missing interface, a missing permission
     /// and another agent are found before a server is asked and a token is used up.
-    pub(super) fn rehearse(wanted: &[String]) -> Result<(), KernelError> {
-        match links::select(wanted) {
+    pub(super) fn rehearse(options: &RunOptions) -> Result<(), KernelError> {
+        match links::select(&options.interfaces) {
             Ok(_) | Err(KernelError::NoDefaultRoute { .. }) => {}
             Err(error) => return Err(error),
         }
+        if options.program == Program::Gen {
+            let offered = match offered(options) {
+                Err(KernelError::NoDefaultRoute { .. }) => Vec::new(),
+                offered => offered?,
+            };
+            forwarding::require(&offered)?;
+        }
         UdpSocket::bind_v4(DATA_PORT, MARK)?;
         UdpSocket::bind_v6(DATA_PORT, MARK)?;
-        IcmpSocket::open(MARK)?;
+        IcmpSocket::open(MARK, options.program)?;
         Ok(())
     }
 
@@ -119,12 +131,13 @@ impl Devices {
     /// is touched, and if anything fails nothing is left behind. Without named interfaces a
     /// machine may start before it has a default route; what comes up later is attached then.
     pub(super) fn open(
-        wanted: &[String],
+        options: &RunOptions,
         servers: &[SocketAddr],
         mode: Mode,
     ) -> Result<Self, KernelError> {
         let links = LinkWatch::open()?;
-        let chosen = match links::select(wanted) {
+        let program = options.program;
+        let chosen = match links::select(&options.interfaces) {
             Err(error @ KernelError::NoDefaultRoute { .. }) => {
                 warn!(%error, "nothing is protected until an interface gets a default route");
                 Vec::new()
@@ -134,27 +147,27 @@ impl Devices {
         let addresses = addresses(&links::list()?);
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
         let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
-        let icmp = IcmpSocket::open(MARK)?;
+        let icmp = IcmpSocket::open(MARK, program)?;
         let mut next_tun = 0;
         let mut attached = Vec::new();
         for info in chosen {
-            attached.push(Attached::open(info, next_tun)?);
+            attached.push(Attached::open(info, program, next_tun)?);
             next_tun += 1;
         }
-        let hook = Hook::install(&config(mode, &attached, servers))?;
+        let wanted = options.interfaces.clone();
+        let hook = Hook::install(&config(mode, program, &attached, servers)?)?;
         for Attached { info, .. } in &attached {
             info!(interface = info.name, mtu = info.mtu, "under the hook");
         }
-        let hook = Arc::new(Mutex::new(Some(hook)));
-        let (wanted, servers) = (wanted.to_vec(), servers.to_vec());
         Ok(Self {
+            program,
             attached,
             data_v4,
             data_v6,
             links,
             icmp,
-            hook,
-            servers,
+            hook: Arc::new(Mutex::new(Some(hook))),
+            servers: servers.to_vec(),
             wanted,
             next_tun,
             addresses,
@@ -184,7 +197,7 @@ impl Devices {
     /// The first thing that failed; the rest was done all the same.
     pub(super) fn reconcile(&mut self, mode: Mode) -> Result<(), KernelError> {
         let attached = self.attach_present();
-        let wanted = config(mode, &self.attached, &self.servers);
+        let wanted = config(mode, self.program, &self.attached, &self.servers)?;
         let flush = self.flush;
         self.with_hook(|hook| {
             if !flush && *hook.config() == wanted { Ok(()) } else { hook.reinstall(&wanted) }
@@ -207,7 +220,7 @@ impl Devices {
                 self.attached[at].info = info;
             } else if self.is_wanted(&info, &routed) {
                 let name = info.name.clone();
-                let opened = Attached::open(info, self.next_tun);
+                let opened = Attached::open(info, self.program, self.next_tun);
                 self.next_tun += 1;
                 match opened {
                     Ok(attached) => {
@@ -279,6 +292,13 @@ impl Devices {
         }
     }
 
+    /// Where packets go that were opened from a datagram that came in by `interface`: to the TUN of
+    /// that interface, if it is under the hook, so that the kernel's own rules can tell them apart.
+    pub(super) fn tun_of(&self, interface: Interface) -> Option<&Tun> {
+        let by = self.attached.iter().find(|attached| attached.interface == interface);
+        by.or_else(|| self.attached.first()).map(|attached| &attached.tun)
+    }
+
     /// Hands an IP packet the engine made to the local stack.
     pub(super) fn deliver_packet(&self, packet: &[u8]) {
         if let Some(attached) = self.attached.first() {
@@ -321,15 +341,28 @@ fn addresses(links: &[Link]) -> BTreeSet<IpAddr> {
     links.iter().flat_map(|link| &link.info.addresses).map(|(address, _)| *address).collect()
 }
 
-fn config(mode: Mode, attached: &[Attached], servers: &[SocketAddr]) -> HookConfig {
+fn config(
+    mode: Mode,
+    program: Program,
+    attached: &[Attached],
+    servers: &[SocketAddr],
+) -> Result<HookConfig, KernelError> {
     let is_own = |server: &&SocketAddr| {
         attached.iter().any(|a| a.info.addresses.iter().any(|(ip, _)| *ip == server.ip()))
     };
-    HookConfig {
+    let router = match program {
+        Program::Ges => None,
+        Program::Gen => Some(RouterConfig {
+            addresses: addresses(&links::list()?).into_iter().collect(),
+            servers: servers.to_vec(),
+        }),
+    };
+    Ok(HookConfig {
         mode,
         data_port: DATA_PORT,
         mark: MARK,
         serves: servers.iter().filter(is_own).copied().collect(),
         interfaces: attached.iter().map(Attached::hooked).collect(),
-    }
+        router,
+    })
 }

@@ -2,7 +2,7 @@
 //! be away), from the server it enrolled with otherwise, with a token the first time.
 
 use super::connector::HookConnector;
-use super::kernel_error;
+use super::{kernel_error, offered};
 use crate::hook::Hook;
 use crate::key_client::{
     KeyClient, KeyClientError, KeyUpdate, Machine, Resumed, SyncState, has_aes,
@@ -12,7 +12,7 @@ use crate::state_dir::{StateDir, StateError};
 use crate::udp_socket::UdpSocket;
 use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::membership::Membership;
-use mgmt_api::{Kind, ServerAddress, Token};
+use mgmt_api::{ServerAddress, Token};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -59,14 +59,14 @@ async fn enrol(
 ) -> Result<Enrolled, RunError> {
     let token = read_token(options)?;
     if orphaned_rules()? {
-        return Err(RunError::NotEnrolled(
+        return Err(RunError::NotEnrolled(format!(
             "the rules of a closed agent are still in force here but its state is gone, so the \
-             management server cannot be reached; remove them first: ges down --purge"
-                .into(),
-        ));
+             management server cannot be reached; remove them first: {} down --purge",
+            options.program.name()
+        )));
     }
     let server = options.server.as_deref().map(parse_server).transpose()?;
-    let machine = Machine::here(Kind::Host, Vec::new());
+    let machine = Machine::here(options.program.kind(), offered(options).map_err(kernel_error)?);
     let (client, membership) =
         KeyClient::enrol(state, &token, server.as_ref(), &machine, connector)
             .await
@@ -76,11 +76,12 @@ async fn enrol(
 
 fn read_token(options: &RunOptions) -> Result<Token, RunError> {
     let Some(path) = &options.token_file else {
-        return Err(RunError::NotEnrolled(
-            "this host is not enrolled yet; get a token with `mgmt-server token create` and give \
-             it with --token-file FILE"
-                .into(),
-        ));
+        let kind = options.program.kind();
+        return Err(RunError::NotEnrolled(format!(
+            "this {} is not enrolled yet; get a token with `mgmt-server token create --kind \
+             {kind}` and give it with --token-file FILE",
+            options.program.machine()
+        )));
     };
     let failed = |error| {
         RunError::BadOption(format!("the token file {} cannot be read: {error}", path.display()))
@@ -123,7 +124,7 @@ async fn fetch(
         .await
         .map_err(|_| RunError::ServerUnreachable { server, cause: "no answer in time".into() })??;
     let Some(KeyUpdate::Membership(membership)) = update else {
-        return Err(RunError::NotEnrolled("this host was removed by an administrator".into()));
+        return Err(RunError::NotEnrolled("this machine was removed by an administrator".into()));
     };
     // Following moved the client; what it kept on disk makes the next one.
     let state = StateDir::open(&options.state).map_err(state_error)?;

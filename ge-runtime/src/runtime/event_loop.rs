@@ -201,7 +201,7 @@ impl EventLoop {
                 }
                 Command::Install(membership) => self.install(*membership, now),
                 Command::Expel => {
-                    warn!("this host is no longer a member; nothing is protected any more");
+                    warn!("this machine is no longer a member; nothing is protected any more");
                     self.engine.expel();
                 }
                 Command::Stop => return true,
@@ -212,11 +212,12 @@ impl EventLoop {
 
     fn install(&mut self, membership: ge_core::membership::Membership, now: Now) {
         let before = self.engine.mode();
-        let version = membership.version;
+        let (version, role) = (membership.version, membership.role.clone());
         if let Err(error) = self.engine.install(membership, now) {
             warn!(%error, version, "the server's policy cannot be used; the present one stays");
             return;
         }
+        self.facts.set_role(&role);
         let mode = self.engine.mode();
         info!(version, mode = mode.as_str(), "policy in force");
         if mode != before {
@@ -273,7 +274,6 @@ impl EventLoop {
     }
 
     fn read_datagrams(&mut self, socket: Socket, now: Now) {
-        let tun = self.devices.attached.first().map(|attached| &attached.tun);
         for _ in 0..BUFFERS_PER_TURN {
             let data = match socket {
                 Socket::V4 => Some(&self.devices.data_v4),
@@ -289,6 +289,7 @@ impl EventLoop {
                 }
             };
             let buffer = &mut self.buffer[..len];
+            let tun = self.devices.tun_of(meta.interface);
             // Without an interface there is nobody to hand packets to.
             let mut write = |gather: Gather<'_>| {
                 if let Some(tun) = tun {

@@ -10,6 +10,7 @@ use ge_runtime::command::{self, Command, CommandReceiver, ProbeReply};
 use ge_runtime::frontend::Frontend;
 use ge_runtime::metrics::Metrics;
 use ge_runtime::options::RunOptions;
+use ge_runtime::program::Program;
 use ge_runtime::report::SharedFacts;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
@@ -41,13 +42,13 @@ impl Agent {
         let options = RunOptions {
             socket: directory.path().join("ges.sock"),
             state: directory.path().join("state"),
-            ..RunOptions::default()
+            ..RunOptions::new(Program::Ges)
         };
         let frontend = Frontend::bind(&options).unwrap();
         let (sender, receiver) = command::channel().unwrap();
         let (stopped, when_stopped) = oneshot::channel();
         let runtime = Runtime::new().unwrap();
-        let facts = SharedFacts::new(SystemTime::now(), None);
+        let facts = SharedFacts::new(SystemTime::now(), &options);
         runtime.spawn(async move {
             tokio::select! {
                 result = frontend.serve(sender, facts, Arc::new(Metrics::new())) => result.unwrap(),

@@ -4,9 +4,10 @@
 use crate::namespace::{MAC_A, Namespace};
 use ge_core::Mode;
 use ge_core::io::{ETHERNET_LEN, VNET_LEN};
-use ge_runtime::hook::{Hook, HookConfig, HookedInterface};
+use ge_runtime::hook::{Hook, HookConfig, HookedInterface, RouterConfig};
 use ge_runtime::links;
 use ge_runtime::packet_socket::PacketSocket;
+use ge_runtime::program::Program;
 use ge_runtime::tun::{READ_LEN, Tun};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{ErrorKind, IoSlice};
@@ -56,11 +57,22 @@ pub(crate) struct Agent {
 
 impl Agent {
     pub(crate) fn start(host: &Namespace, mode: Mode, policy: Policy) -> Self {
+        Self::start_as(host, mode, policy, None)
+    }
+
+    /// One that is a router, if it has what a router needs.
+    pub(crate) fn start_as(
+        host: &Namespace,
+        mode: Mode,
+        policy: Policy,
+        router: Option<RouterConfig>,
+    ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (stopped, stop) = nix::unistd::pipe().unwrap();
         let list = Arc::clone(&seen);
         let (hook, config, thread) = host.run(move || {
-            let tun = Tun::open("ges0").unwrap();
+            let program = if router.is_some() { Program::Gen } else { Program::Ges };
+            let tun = Tun::open("ges0", program).unwrap();
             let info = links::select(&["eth0".to_owned()]).unwrap().remove(0);
             let back = PacketSocket::open(info.interface.0, MARK).unwrap();
             let interface = HookedInterface::new(&info, tun.name(), tun.ifindex());
@@ -70,6 +82,7 @@ impl Agent {
                 mark: MARK,
                 serves: Vec::new(),
                 interfaces: vec![interface],
+                router,
             };
             let hook = Hook::install(&config).unwrap();
             let thread = std::thread::spawn(move || pump(&tun, &back, &stopped, &list, policy));

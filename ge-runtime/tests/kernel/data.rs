@@ -8,6 +8,7 @@ use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramRun, Transmit};
 use ge_runtime::icmp_socket::IcmpSocket;
+use ge_runtime::program::Program;
 use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
@@ -144,7 +145,7 @@ fn runs_without_addresses_are_refused() {
 }
 
 /// An echo request with the right checksum for ICMP; ICMPv6 gets its own from the kernel.
-fn echo(kind: u8) -> Vec<u8> {
+pub(crate) fn echo(kind: u8) -> Vec<u8> {
     let mut icmp = [kind, 0, 0, 0, 0x12, 0x34, 0, 1].to_vec();
     icmp.extend_from_slice(b"message!");
     let words = icmp.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])));
@@ -169,7 +170,7 @@ fn icmp_messages_leave_and_answers_come_by_the_hook_only() {
             interface,
             icmp: echo(kind),
         };
-        let socket = pair.a.run(|| IcmpSocket::open(MARK).unwrap());
+        let socket = pair.a.run(|| IcmpSocket::open(MARK, Program::Ges).unwrap());
         socket.send(&message).unwrap();
         let answer = (0..1000)
             .find_map(|_| {

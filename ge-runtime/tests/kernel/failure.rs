@@ -7,6 +7,7 @@ use ge_core::Mode;
 use ge_runtime::error::KernelError;
 use ge_runtime::hook::Hook;
 use ge_runtime::links::{self, LinkWatch};
+use ge_runtime::program::Program;
 use ge_runtime::tun::Tun;
 use ge_runtime::udp_socket::UdpSocket;
 
@@ -74,7 +75,7 @@ fn a_second_agent_is_refused_in_one_sentence() {
             let errors = [
                 Hook::install(&config).err().unwrap(),
                 Hook::remove_stale().err().unwrap(),
-                Tun::open("ges0").err().unwrap(),
+                Tun::open("ges0", Program::Ges).err().unwrap(),
                 UdpSocket::bind_v4(PORT, MARK).err().unwrap(),
                 UdpSocket::bind_v6(PORT, MARK).err().unwrap(),
             ];
@@ -111,7 +112,7 @@ fn without_permission_the_fix_is_named() {
             drop_rights();
             [
                 Hook::install(&config).err().unwrap(),
-                Tun::open("ges0").err().unwrap(),
+                Tun::open("ges0", Program::Ges).err().unwrap(),
                 UdpSocket::bind_v4(PORT, MARK).err().unwrap(),
             ]
         })

@@ -10,5 +10,6 @@ mod data;
 mod failure;
 mod namespace;
 mod probe;
+mod router;
 mod rules;
 mod trace;

@@ -67,6 +67,26 @@ impl Drop for Namespace {
     }
 }
 
+/// A machine behind host a of a pair, which is its router. Neither end of the pair has a route for
+/// what it does not need.
+///
+/// ```text
+/// inside  10.8.0.2/24  fd08::2/64 --- lan0  .1  a  eth0 10.9.0.1 --- eth0 10.9.0.2  b
+/// ```
+pub(crate) fn inside_of(pair: &Pair) -> Namespace {
+    let inside = Namespace::new();
+    pair.a.sh(&format!("ip link add lan0 type veth peer name eth0 netns {}", inside.thread_id));
+    pair.a.sh("echo 1 > /proc/sys/net/ipv4/ip_forward && \
+         echo 1 > /proc/sys/net/ipv6/conf/all/forwarding && \
+         ip addr add 10.8.0.1/24 dev lan0 && ip addr add fd08::1/64 dev lan0 nodad && \
+         ip link set lan0 up");
+    inside.sh("ip addr add 10.8.0.2/24 dev eth0 && ip addr add fd08::2/64 dev eth0 nodad && \
+         ip link set eth0 up && ip route add default via 10.8.0.1 && \
+         ip route add default via fd08::1");
+    pair.b.sh("ip route add 10.8.0.0/24 via 10.9.0.1 && ip route add fd08::/64 via fd09::1");
+    inside
+}
+
 /// Two hosts with a wire between their interfaces `eth0`.
 ///
 /// ```text

@@ -85,7 +85,7 @@ impl Server {
 
     /// Changes the one member.
     pub(crate) fn set_mode(&self, mode: Mode) {
-        let change = MemberChange { mode: Some(mode), prefixes: None, transit: None };
+        let change = MemberChange { mode: Some(mode), ..MemberChange::default() };
         self.app().change_member(self.act(), "host", &change).unwrap();
     }
 

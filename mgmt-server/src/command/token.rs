@@ -57,8 +57,6 @@ fn to_paste(token: &Paste, new: &NewToken) -> String {
         Kind::Host => "ges",
         Kind::Router => "gen",
     };
-    // Only who pastes it knows which interface leads outside.
-    let more = if new.kind == Kind::Router { " --outside DEV" } else { "" };
     let server = token.servers.first().map(ToString::to_string).unwrap_or_default();
     let machines =
         if new.uses == 1 { "one machine".into() } else { format!("{} machines", new.uses) };
@@ -67,7 +65,7 @@ fn to_paste(token: &Paste, new: &NewToken) -> String {
          install -m 600 /dev/stdin {program}.token <<'END'\n\
          {}\n\
          END\n\
-         {program} run --server https://{server} --token-file {program}.token{more}",
+         {program} run --server https://{server} --token-file {program}.token",
         new.groups.join(","),
         rfc3339(new.expires),
         *token.encode(),

@@ -46,8 +46,11 @@ fn answers() -> Vec<Vec<u8>> {
     let echo = json!({"answer": "echo", "sequence": 7, "round_trip_seconds": 0.0015});
     let refused = json!({"answer": "refused", "code": 9, "message": "you may not"});
     vec![
-        of_report("status", include_str!("../../../../ges/tests/golden/status-problems.json")),
-        of_report("flows", include_str!("../../../../ges/tests/golden/flows.json")),
+        of_report(
+            "status",
+            include_str!("../../../../agent-cli/tests/golden/status-problems.json"),
+        ),
+        of_report("flows", include_str!("../../../../agent-cli/tests/golden/flows.json")),
         echo.to_string().into_bytes(),
         refused.to_string().into_bytes(),
     ]

@@ -13,17 +13,17 @@ mod build;
 mod reference;
 
 use fuzz_bodies::domain::{Domain, NOW, proposal};
-use fuzz_bodies::{Scene, TARGETS};
+use fuzz_bodies::{Passing, Scene, TARGETS};
 use ge_core::crypto::sha256;
 use ge_core::fragment::fragment_ipv4;
 use ge_core::limits::MESSAGE_MAX;
 use ge_core::membership::Secret32;
-use ge_core::mode::Prefix;
+use ge_core::mode::{Prefix, Transit};
 use ge_core::shim::Kind;
 use ge_core::traffic::{AeadKind, Sealer};
 use ge_core::wire::dprp::dde::DdeFacts;
 use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
-use ge_core::wire::dprp::{MAC_LEN, MAGIC, Standing};
+use ge_core::wire::dprp::{Consent, MAC_LEN, MAGIC, Place, Standing};
 use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::ip;
 use ge_core::wire::vnet::VnetHeader;
@@ -54,6 +54,10 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "rgi" => vec![scene.rgi],
         "mpit" => vec![mpit],
         "cdn" => vec![cdn],
+        "between" => {
+            let passing = Passing::new();
+            vec![passing.rgi, passing.mpit, passing.cdn, passing.nomatch]
+        }
         "path_part" => path_parts(scene.keyring_r.certificate()),
         "tlv" => vec![vec![1, 4, 10, 0, 0, 5, 0, 0], vec![0x70, 0, 1, 1, 9], vec![0; 116]],
         "certificate" => certificates(),
@@ -161,8 +165,14 @@ fn path_parts(certificate: &[u8]) -> Vec<Vec<u8>> {
         path_hash: [4; 32],
         certificate: certificate.to_vec(),
     };
-    let record =
-        Record { certificate_ref: [5; 8], standing, matches: [1, 0], time: 99, lmac: [6; MAC_LEN] };
+    let record = Record {
+        certificate_ref: [5; 8],
+        consent: Consent::Closed(Transit::Vouched),
+        place: Place::Between,
+        matches: [1, 0],
+        time: 99,
+        lmac: [6; MAC_LEN],
+    };
     let mut parts = vec![payload.emit(), record.emit().to_vec()];
     parts.extend(path.emit());
     parts

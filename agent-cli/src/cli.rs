@@ -1,0 +1,200 @@
+//! The command line. Every flag of `run` is also an environment variable and a key of the file.
+//!
+//! It is the same for every agent but for the program's own flags `F`, and its name: help texts say
+//! `{program}` where [`command`] puts it.
+
+use crate::Agent;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+use ge_runtime::config_file::keys;
+use ge_runtime::exit::Exit;
+use ge_runtime::report::Verdict;
+use ge_runtime::telemetry::LogFormat;
+use std::fmt::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tracing::level_filters::LevelFilter;
+
+#[derive(Debug, Parser)]
+#[command(version, after_long_help = exit_codes(), propagate_version = true)]
+pub(crate) struct Cli<F: Args> {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command<F>,
+}
+
+/// The command line of a program: its name in every text, and an environment variable for every
+/// setting.
+pub(crate) fn command<A: Agent>() -> clap::Command {
+    let command = Cli::<A::Flags>::command().name(A::PROGRAM.name()).about(A::ABOUT);
+    named::<A>(command)
+}
+
+fn named<A: Agent>(command: clap::Command) -> clap::Command {
+    let name = A::PROGRAM.name();
+    let command = command.mut_args(|arg| {
+        let help = arg.get_help().map(|help| help.to_string().replace("{program}", name));
+        let setting = arg
+            .get_long()
+            .filter(|long| *long == "config" || keys(A::PROGRAM).any(|key| key == *long));
+        let variable =
+            setting.map(|long| format!("{name}_{long}").to_uppercase().replace('-', "_"));
+        let arg = if let Some(help) = help { arg.help(help) } else { arg };
+        if let Some(variable) = variable { arg.env(variable) } else { arg }
+    });
+    command.mut_subcommands(named::<A>)
+}
+
+/// Where things are; for every command.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Common {
+    /// Configuration file [default: /etc/{program}/{program}.toml, if it exists].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Control socket of the agent [default: /run/{program}/{program}.sock].
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command<F: Args> {
+    /// Run the agent in the foreground.
+    Run(Box<AgentOptions<F>>),
+    /// Show this machine's agent: server, mode, groups, flows, and problems if there are any.
+    Status(StatusOptions),
+    /// List flows and their verdicts.
+    Flows(FlowsOptions),
+    /// Ask for the verdict of a host, negotiate if needed, and measure an echo.
+    Ping(PingOptions),
+    /// Stop the agent; with --purge, remove everything it left on this machine.
+    Down(DownOptions),
+    /// Print the metrics of the running agent.
+    Metrics,
+    /// Work with the configuration.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand<F>,
+    },
+    /// Print a completion script.
+    Completion {
+        /// The shell.
+        shell: Shell,
+    },
+}
+
+impl<F: Args> Command<F> {
+    /// True if output, errors included, is to be JSON.
+    pub(crate) const fn json(&self) -> bool {
+        match self {
+            Self::Status(StatusOptions { json, .. })
+            | Self::Flows(FlowsOptions { json, .. })
+            | Self::Ping(PingOptions { json, .. })
+            | Self::Down(DownOptions { json, .. })
+            | Self::Config { command: ConfigCommand::Test { json, .. } } => *json,
+            Self::Run(_) | Self::Metrics | Self::Completion { .. } => false,
+        }
+    }
+}
+
+/// What an agent is started with.
+#[derive(Debug, Default, Args)]
+pub(crate) struct AgentOptions<F: Args> {
+    /// Management server, https://HOST:PORT. Needed to enrol.
+    #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
+    pub(crate) server: Option<String>,
+    /// File with the enrolment token. Needed to enrol.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Directory of this machine's keys and cache [default: /var/lib/{program}].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) own: F,
+    /// Serve Prometheus metrics on this address over plain HTTP.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// Least level that is logged: error, warn, info, debug, trace or off [default: info].
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) log: Option<LevelFilter>,
+    /// Look of log lines: text or json [default: text].
+    #[arg(long, value_name = "FORMAT")]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StatusOptions {
+    /// Print one JSON object, schema {program}.status/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Exit with 5 if there is a problem of severity warning or above.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FlowsOptions {
+    /// Only flows with this verdict: protected, clear, transit, dropped or pending.
+    #[arg(long, value_name = "VERDICT")]
+    pub(crate) verdict: Option<Verdict>,
+    /// Print one JSON object, schema {program}.flows/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PingOptions {
+    /// Name or address of the other host.
+    #[arg(value_hint = ValueHint::Hostname)]
+    pub(crate) host: String,
+    /// Number of echoes; 0 asks for the verdict only.
+    #[arg(short = 'c', long, default_value_t = 1, value_name = "N")]
+    pub(crate) count: u16,
+    /// Exit with 7 if the host is reached in clear.
+    #[arg(long)]
+    pub(crate) require_protected: bool,
+    /// Print one JSON object, schema {program}.ping/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DownOptions {
+    /// Also remove filter rules, control socket and state directory, keys included.
+    #[arg(long)]
+    pub(crate) purge: bool,
+    /// State directory to remove [default: /var/lib/{program}].
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// Print one JSON object, schema {program}.down/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl DownOptions {
+    /// The agent's options as far as this command knows them.
+    pub(crate) fn as_agent<F: Args + Default>(&self) -> AgentOptions<F> {
+        AgentOptions { state: self.state.clone(), ..AgentOptions::default() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand<F: Args> {
+    /// Check file, environment and flags, and print what `run` would use.
+    Test {
+        #[command(flatten)]
+        agent: Box<AgentOptions<F>>,
+        /// Print one JSON object, schema {program}.config/1.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The table at the end of `--help`.
+fn exit_codes() -> String {
+    let mut text = "Exit codes:\n".to_owned();
+    for exit in Exit::ALL {
+        let _ = writeln!(text, "  {}  {}", exit.code(), exit.meaning());
+    }
+    text
+}
