@@ -102,7 +102,7 @@ impl Checker {
         self.wire.secured.get(&node).is_some_and(|pairs| pairs.contains(&pair))
     }
 
-    /// A packet that leaves reaches an engine that has no row for it.
+    /// A packet that leaves makes an engine ask.
     pub fn asks(&mut self, node: NodeId, pair: HostPair) {
         self.wire.asked.insert((node, pair), self.now);
     }

@@ -102,12 +102,13 @@ fn is_pending(sim: &Sim, chain: &Chain) -> bool {
     (0..chain.agents.len()).any(|at| chain.row(sim, at).is_some_and(|row| row.verdict == "pending"))
 }
 
-/// From the rows; where there is none, from whether packets come to the agent.
+/// From the rows; where there is none, from whether packets get past the agent.
 fn verdicts(sim: &Sim, chain: &Chain, proofs: &[Track]) -> Vec<Verdict> {
     let mut verdicts: Vec<Verdict> = Vec::new();
     for (at, (node, _)) in chain.agents.iter().enumerate() {
         let row = chain.row(sim, at);
         let reached = proofs.iter().any(|track| track.shown.contains(node));
+        let passed = proofs.iter().any(|track| got_past(chain, *node, track));
         let verdict = match row.map(|row| row.verdict) {
             Some("protected") => Verdict::Protect,
             // Nothing comes by any more: its word from before does not count.
@@ -115,12 +116,18 @@ fn verdicts(sim: &Sim, chain: &Chain, proofs: &[Track]) -> Vec<Verdict> {
                 Verdict::Discard
             }
             Some("clear" | "transit") => Verdict::Bypass,
-            None if reached && sim.node(*node).mode() == Mode::Open => Verdict::Bypass,
+            None if passed && sim.node(*node).mode() == Mode::Open => Verdict::Bypass,
             Some(_) | None => Verdict::Discard,
         };
         verdicts.push(verdict);
     }
     verdicts
+}
+
+/// Whether a packet can be read behind a machine of the path.
+fn got_past(chain: &Chain, node: NodeId, track: &Track) -> bool {
+    let next = chain.path.windows(2).find(|link| link[0] == node);
+    next.map_or(track.arrived > 0, |link| track.readable.contains(&(link[0], link[1])))
 }
 
 /// Places, among the agents, of the two that protect.

@@ -53,20 +53,20 @@ impl Sim {
             Some(Offload::Discard) => return,
             None => {}
         }
+        let asked_before = self.row_is_pending(id, pair);
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return };
-        let new = engine.flow_snapshot(pair, now).is_none();
         let mut batch = SealedBatch::default();
         let mut captured = Frame { direction: Direction::Outgoing(INTERFACE), bytes: &mut bytes };
         let done = engine.outgoing(&mut captured, &mut batch, now);
-        if new && (!of_others || self.row_is_pending(id, pair)) {
+        let held = self.row_is_pending(id, pair);
+        if held && !asked_before {
             self.check.asks(id, pair);
         }
         for run in batch.take_runs() {
             self.send_run(id, &run);
         }
-        let held = self.row_is_pending(id, pair);
         let broken = match self.sabotage {
             Some(Sabotage::Leak) => true,
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,

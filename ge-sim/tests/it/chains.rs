@@ -4,9 +4,10 @@ use crate::{ms, s};
 use ge_core::{GroupId, Mode, Transit};
 use ge_sim::chain::{Chain, Plan, Router};
 use ge_sim::fault::Fault;
-use ge_sim::matrix::oracle::{Agent, Standing};
-use ge_sim::matrix::run::world;
-use ge_sim::{NodeId, Sim, Traffic};
+use ge_sim::matrix::oracle::{Agent, Standing, verdicts};
+use ge_sim::matrix::run::{Patience, observe, world};
+use ge_sim::packet::Class;
+use ge_sim::{Fate, NodeId, Sim, Traffic};
 
 /// `S1c N2o D1c`: a host agent first and last if the letter is small, otherwise routers; source or
 /// destination side, groups, mode. An end without one is an ordinary machine.
@@ -172,6 +173,89 @@ fn open_router_on_one_half_of_the_path_is_in_nobodys_way() {
     talk(&mut sim, &path, true);
     sim.run_for(s(10)).unwrap();
     assert_up(&mut sim, &path, true, "open");
+}
+
+/// Agents and rule agree on a path where nothing is lost.
+fn agree(text: &str) {
+    let (mut sim, path) = chain(8, text);
+    let observed = observe(&mut sim, &path, Patience::Short).unwrap();
+    assert_eq!(observed.verdicts, verdicts(&plan(text).agents()), "{text}");
+    assert!(observed.odd.is_empty(), "{text}: {:?}", observed.odd);
+}
+
+/// A refusal counts whoever signs it, also where signer and asker share a group that does not help:
+/// the signer is on the asker's own side, or on neither.
+#[test]
+fn refusal_by_a_closed_agent_of_ones_own_group_is_heeded() {
+    for text in ["s1o S1o T1c", "s1o S1c S12c", "S1o S1o S1c", "s1o S1o S2o T2c", "s1o D1o T1c"] {
+        agree(text);
+    }
+}
+
+/// The end that the rule names was not there when the flow began.
+#[test]
+fn end_that_comes_late_takes_over() {
+    for text in ["s1o D1o d1c", "s1o D1o d1o", "s1c D1c d1c", "S1o D1o D1o", "S1o S1o D1o"] {
+        let (mut sim, path) = chain(9, text);
+        let late = if text.starts_with("S1o S1o") { 0 } else { 2 };
+        let node = path.agents[late].0;
+        // A router's kernel without agent forwards nothing: it was stopped, not killed.
+        let away = if text.ends_with('c') { Fault::Crash(node) } else { Fault::Stop(node) };
+        sim.at(s(0), away);
+        talk(&mut sim, &path, false);
+        sim.run_for(s(10)).unwrap();
+        sim.at(s(0), Fault::Start { node, cached: true });
+        sim.run_for(s(30)).unwrap();
+        sim.hush();
+        let observed = observe(&mut sim, &path, Patience::Long).unwrap();
+        assert_eq!(observed.verdicts, verdicts(&plan(text).agents()), "{text}");
+    }
+}
+
+/// A flow that began in clear, as nobody answered, turns protected, and no verdict stays in a kernel.
+#[test]
+fn late_answer_over_a_path_ends_plaintext_at_once() {
+    for text in ["s1o T1o d1o", "s1o S1o D1o d1o"] {
+        for lost in [300, 500, 700, 900, 1500, 2500] {
+            let (mut sim, path) = chain(10, text);
+            sim.net.conditions.latency = 40_000;
+            sim.tamper(move |passing| match passing.class {
+                Class::Message(..) => Fate::Lose,
+                _ => Fate::Carry,
+            });
+            sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(20));
+            sim.run_for(ms(lost)).unwrap();
+            sim.untamper();
+            sim.run_for(s(15)).unwrap();
+            assert_up(&mut sim, &path, false, &format!("{text}, {lost} ms"));
+        }
+    }
+}
+
+/// The agent of the source machine stops and goes on in clear, as it said. Its router once protected
+/// the same pair, and does so again.
+#[test]
+fn router_that_once_protected_a_pair_does_so_again_after_an_inner_agent() {
+    let (mut sim, path) = chain(11, "s1o S1o D1o");
+    let (inner, outside) = (path.source(), (path.path[1], path.path[2]));
+    talk(&mut sim, &path, false);
+    sim.at(s(0), Fault::Stop(inner));
+    sim.run_for(s(5)).unwrap();
+    assert_eq!(path.row(&sim, 1).map(|row| row.verdict), Some("protected"));
+    sim.hush();
+    sim.run_for(s(310)).unwrap();
+    sim.at(s(0), Fault::Start { node: inner, cached: true });
+    talk(&mut sim, &path, false);
+    sim.run_for(s(2)).unwrap();
+    assert_eq!(path.row(&sim, 1).map(|row| row.verdict), Some("transit"));
+    sim.hush();
+    sim.at(s(0), Fault::Stop(inner));
+    sim.run_for(ms(10)).unwrap();
+    for _ in 0..20 {
+        let parcel = sim.send(path.source(), path.destination(), 200);
+        sim.run_for(ms(300)).unwrap();
+        assert!(!sim.check.track(parcel).readable.contains(&outside));
+    }
 }
 
 #[test]
