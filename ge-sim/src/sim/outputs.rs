@@ -108,7 +108,10 @@ impl Sim {
         self.check.tables(id, sizes);
         self.check.progress(id, &snapshot);
         for flow in &snapshot.flows {
-            let Some(ends) = flow.ends else { continue };
+            let Some(mut ends) = flow.ends else { continue };
+            if self.sabotage == Some(Sabotage::WrongEnds) {
+                ends[1] = snapshot.agent.unwrap_or(ends[1]);
+            }
             let pair = HostPair { local: flow.local, remote: flow.remote };
             let since = self.now.saturating_sub(flow.age.as_micros() as u64);
             self.check.between(id, pair, ends.map(|end| self.mgmt.node(end)), since);

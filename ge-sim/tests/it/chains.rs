@@ -9,9 +9,9 @@ use ge_sim::matrix::run::{Patience, observe, world};
 use ge_sim::packet::Class;
 use ge_sim::{Fate, NodeId, Sim, Traffic};
 
-/// `S1c N2o D1c`: a host agent first and last if the letter is small, otherwise routers; source or
-/// destination side, groups, mode. An end without one is an ordinary machine.
-fn plan(text: &str) -> Plan {
+/// `s1c T2o D1c`: a host agent if the letter is small, otherwise a router; of the source's side, of
+/// the destination's or of neither; groups; mode. An end without a host agent is an ordinary machine.
+pub(crate) fn plan(text: &str) -> Plan {
     let mut plan = Plan::default();
     for word in text.split_whitespace() {
         let letters: Vec<char> = word.chars().collect();
@@ -32,7 +32,7 @@ fn plan(text: &str) -> Plan {
     plan
 }
 
-fn chain(seed: u64, text: &str) -> (Sim, Chain) {
+pub(crate) fn chain(seed: u64, text: &str) -> (Sim, Chain) {
     world(seed, true, 2, &plan(text))
 }
 
@@ -148,10 +148,8 @@ fn both_ends_at_once_leave_one_session() {
 /// What goes there passes the router between, what comes back does not.
 fn asymmetric(seed: u64, text: &str) -> (Sim, Chain) {
     let (mut sim, path) = chain(seed, text);
-    let [before, after] = [path.path[0], path.path[2]];
-    for to in path.path[..1].to_vec() {
-        sim.route(after, to, before);
-    }
+    let (before, after) = (path.path[0], path.path[2]);
+    sim.route(after, before, before);
     (sim, path)
 }
 

@@ -1,5 +1,6 @@
 //! Every check fires when the thing it watches over is broken.
 
+use crate::chains::chain;
 use crate::{ms, pair, s};
 use ge_core::Mode::{self, Closed, Open};
 use ge_sim::adversary::{Origin, mutate};
@@ -37,6 +38,31 @@ fn leak_is_seen_in_open_mode_once_protected() {
     assert_eq!(violated(&mut sim, 2), None);
     sim.sabotage = Some(Sabotage::Leak);
     assert_eq!(violated(&mut sim, 2), Some(Invariant::I1NoPlaintext));
+}
+
+#[test]
+fn leak_at_a_closed_router_is_seen() {
+    let (mut sim, path) = chain(1, "T1c");
+    sim.sabotage = Some(Sabotage::Leak);
+    sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(100));
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I1NoPlaintext));
+}
+
+#[test]
+fn plaintext_that_a_closed_router_lets_in_is_seen() {
+    let (mut sim, path) = chain(1, "D1c");
+    sim.sabotage = Some(Sabotage::AcceptPlaintext);
+    sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(100));
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I4SentOnce));
+}
+
+#[test]
+fn row_of_a_session_that_its_ends_did_not_sign_is_seen() {
+    let (mut sim, path) = chain(1, "s1c T1c d1c");
+    sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(100));
+    assert_eq!(violated(&mut sim, 5), None);
+    sim.sabotage = Some(Sabotage::WrongEnds);
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I2BothSigned));
 }
 
 #[test]

@@ -40,6 +40,21 @@ fn agents_do_what_the_rule_says_over_ipv6() {
     agree(Transit::Vouched, 4, false);
 }
 
+/// What agents do is read from them and not from the rule: under another setting they do otherwise.
+#[test]
+fn difference_is_seen() {
+    let run = |transit| {
+        let settings = Settings { transit, seed: 1, v4: true, trace: false };
+        run_all(&Case::all(), settings)
+    };
+    let (strict, any) = (run(Transit::Strict), run(Transit::Any));
+    let differ = strict.iter().zip(&any).filter(|(strict, any)| {
+        let swapped = Found { expected: any.expected.clone(), ..(*strict).clone() };
+        strict.verdicts != any.verdicts && !swapped.agrees()
+    });
+    assert!(differ.count() > 50);
+}
+
 /// The lines that `cargo xtask matrix --json` prints.
 #[test]
 fn lines_of_json() {
