@@ -28,6 +28,8 @@ mod tick;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_agents;
 
 use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;

@@ -25,6 +25,8 @@ pub enum Timer {
     Session(SessionIndex),
     /// A negotiation as responder, or a stored answer, may be forgotten.
     Answer(NegotiationId),
+    /// A CDN has let packets go first and is to be sent.
+    Confirm(NegotiationId),
 }
 
 impl Timer {
@@ -36,6 +38,7 @@ impl Timer {
             Self::AskAgain(_) => "ask-again",
             Self::Session(_) => "session",
             Self::Answer(_) => "answer",
+            Self::Confirm(_) => "confirm",
         }
     }
 }

@@ -238,14 +238,7 @@ impl Engine {
             self.send_attempt(pair, now);
             return;
         }
-        let placeholder = RowState::Protected(Protected {
-            peer,
-            peer_mode,
-            current: index,
-            next: None,
-            rekey: None,
-            took,
-        });
+        let placeholder = RowState::Protected(Protected::new(peer, peer_mode, index, took));
         let (negotiation, held) = match std::mem::replace(&mut row.state, placeholder) {
             RowState::Pending(mut pending) => {
                 (Some(pending.negotiation), pending.held.take(&mut self.held))
@@ -284,6 +277,7 @@ impl Engine {
         if protected.rekey.as_ref().is_some_and(|n| n.index == index)
             && let Some(negotiation) = protected.rekey.take()
         {
+            protected.confirmed = Some(negotiation.initiator.id());
             self.negotiations.remove(&negotiation.initiator.id());
             self.forget_older_answers(pair, now.mono);
         }

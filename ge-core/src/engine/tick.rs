@@ -15,6 +15,7 @@ impl Engine {
                 Timer::AskAgain(pair) => self.ask_again(pair, now),
                 Timer::Session(index) => self.check_session(index, armed, now),
                 Timer::Answer(id) => self.answer_aged(id, now),
+                Timer::Confirm(id) => self.send_cdn(id),
             }
         }
         self.ephemerals.refill(&mut self.rng);
