@@ -8,6 +8,7 @@ use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters, consume_dde};
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
+use ge_core::membership::Identity;
 use ge_core::{Mode, SessionIndex};
 use ge_sim::NodeId;
 use ge_sim::mgmt::{Admission, Mgmt};
@@ -22,24 +23,32 @@ pub(crate) fn figures() -> Result<Vec<Figure>> {
     let mut rng = Rng::seed_from_u64(2);
     let mut mgmt = Mgmt::new(Rng::seed_from_u64(3), START);
     let group = mgmt.add_group(START);
-    let mut keyring = |node| -> Result<Keyring> {
-        let identity = mgmt.add_member(node, Admission::host(Mode::Closed, &[group]));
-        let membership = mgmt.membership(node, START).context("no membership")?;
-        Ok(Keyring::new(&identity, &membership)?)
+    let [one, other] = [NodeId(0), NodeId(1)]
+        .map(|node| (node, mgmt.add_member(node, Admission::host(Mode::Closed, &[group]))));
+    // A new keyring has met nobody.
+    let keyring = |(node, identity): &(NodeId, Identity)| -> Result<Keyring> {
+        let membership = mgmt.membership(*node, START).context("no membership")?;
+        Ok(Keyring::new(identity, &membership)?)
     };
-    let ends = (keyring(NodeId(0))?, keyring(NodeId(1))?);
-    let samples: Vec<Times> = (0..RUNS).map(|_| run(&ends, &mut rng)).collect::<Result<_>>()?;
-    let figure = |name: &str, time: fn(&Times) -> Duration| {
+    let strangers = (0..RUNS)
+        .map(|_| run(&(keyring(&one)?, keyring(&other)?), &mut rng))
+        .collect::<Result<Vec<Times>>>()?;
+    let ends = (keyring(&one)?, keyring(&other)?);
+    let samples = (0..RUNS).map(|_| run(&ends, &mut rng)).collect::<Result<Vec<Times>>>()?;
+    let figure_of = |name: &str, samples: &[Times], time: fn(&Times) -> Duration| {
         Figure::median(name.to_owned(), samples.iter().map(time).collect(), 1)
     };
+    let figure = |name: &str, time| figure_of(name, &samples, time);
     Ok(vec![
+        figure_of("negotiation of strangers, initiator", &strangers, Times::initiator),
+        figure_of("negotiation of strangers, responder", &strangers, Times::responder),
         figure("negotiation, DDE made", |times| times.ask),
         figure("negotiation, DDE read and RGI made", |times| times.answer),
         figure("negotiation, RGI read and MPIT made", |times| times.agree),
         figure("negotiation, MPIT read and CDN made", |times| times.confirm),
         figure("negotiation, CDN read", |times| times.end),
-        figure("negotiation, initiator", |times| times.ask + times.agree + times.end),
-        figure("negotiation, responder", |times| times.answer + times.confirm),
+        figure("negotiation, initiator", Times::initiator),
+        figure("negotiation, responder", Times::responder),
     ])
 }
 
@@ -50,6 +59,16 @@ struct Times {
     agree: Duration,
     confirm: Duration,
     end: Duration,
+}
+
+impl Times {
+    fn initiator(&self) -> Duration {
+        self.ask + self.agree + self.end
+    }
+
+    fn responder(&self) -> Duration {
+        self.answer + self.confirm
+    }
 }
 
 /// One negotiation.

@@ -30,6 +30,8 @@ mod tick;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_agents;
 
 use crate::addr::WireAddr;
 use crate::batch::SealedBatch;

@@ -153,6 +153,10 @@ pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
 pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
 /// The same answer is repeated at most so often: once per repeat of the requester's ladder.
 pub const REPEATS: u32 = 3;
+/// The CDN of a negotiation in echo leaves so much later than its MPIT came, which is in the
+/// engine's next turn: what came with the MPIT goes first. Nobody waits for the CDN, and the
+/// initiator's work on it is out of the way of the first answer.
+pub const CDN_WAIT: Duration = Duration::from_micros(1);
 /// The end that lost a glare waits this long before it asks again by itself.
 pub const GLARE_WAIT: Duration = Duration::from_secs(1);
 /// While the owner of an address was heard within this span, another agent cannot claim it.

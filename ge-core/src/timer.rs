@@ -29,6 +29,8 @@ pub enum Timer {
     Unanswered(NegotiationId),
     /// A session of others whose second signature has not passed may be forgotten.
     Tentative(NegotiationId),
+    /// A CDN has let packets go first and is to be sent.
+    Confirm(NegotiationId),
 }
 
 impl Timer {
@@ -42,6 +44,7 @@ impl Timer {
             Self::Answer(_) => "answer",
             Self::Unanswered(_) => "unanswered",
             Self::Tentative(_) => "tentative",
+            Self::Confirm(_) => "confirm",
         }
     }
 }

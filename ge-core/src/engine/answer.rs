@@ -10,8 +10,8 @@ use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    ANSWERED_LIFETIME, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND, OWNER_HEARD_WITHIN,
-    REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND,
+    OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -47,8 +47,8 @@ struct Answer {
 enum AnswerState {
     /// RGI was sent.
     ExpectMpit { responder: Box<Responder>, index: SessionIndex },
-    /// CDN was sent.
-    Confirmed,
+    /// CDN was sent, or is to be sent where this request came from.
+    Confirmed { unsent: Option<Arrival> },
     /// NOMATCH was sent.
     Refused,
 }
@@ -154,6 +154,9 @@ impl Engine {
             return;
         }
         if !is_request {
+            if header.kind == Kind::Cdn && self.is_late_cdn(header.sid_i, arrival) {
+                return; // data under the new keys was quicker; the CDN says nothing new
+            }
             return self.consume_answer(header.sid_i, message, header.kind, now);
         }
         let result = if self.repeats_answered(header.sid_i, message, arrival) {
@@ -166,6 +169,12 @@ impl Engine {
         if let Err(reason) = result {
             self.dropped_in(reason);
         }
+    }
+
+    /// True for the CDN of a negotiation that data confirmed.
+    fn is_late_cdn(&self, id: NegotiationId, arrival: Option<Arrival>) -> bool {
+        let row = arrival.and_then(|arrival| self.pit.get(arrival.pair));
+        row.and_then(Row::protected).is_some_and(|protected| protected.confirmed == Some(id))
     }
 
     /// A byte-identical repeat of a request already answered gets the same answer again, so often
@@ -377,18 +386,20 @@ impl Engine {
             return Err(DropReason::BadMessage);
         }
         let took = now.mono.since(started);
-        // The peer may learn that we have the keys only once we have them; what was held goes
-        // behind the CDN.
+        // The peer may learn that we have the keys only once we have them.
         let before = self.use_agreement(pair, interface, index, agreement, took, now)?;
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
-            answer.state = AnswerState::Confirmed;
+            answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();
-            answer.reply = cdn.clone();
+            answer.reply.clone_from(&cdn);
             answer.repeats = 0;
         }
         self.forget_older_answers(pair, started);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
-        self.send_reply(cdn, via, pair, interface, arrival);
+        match via {
+            Via::Echo => self.timers.set(now.mono + CDN_WAIT, Timer::Confirm(id)),
+            Via::Session(_) => self.send_reply(cdn, via, pair, interface, arrival),
+        }
         self.end_state_before(before, pair, index, took, now);
         self.open_early(index, now);
         Ok(())
@@ -423,8 +434,7 @@ impl Engine {
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
         let path = self.known_path(pair);
-        let protected =
-            Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
+        let protected = Protected::new(peer, peer_mode, index, took);
         let before = match self.pit.get_mut(pair) {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
             None => {
@@ -504,12 +514,22 @@ impl Engine {
         }
     }
 
+    /// The CDN has let packets go first long enough.
+    pub(super) fn send_cdn(&mut self, id: NegotiationId) {
+        let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return };
+        let AnswerState::Confirmed { unsent } = &mut answer.state else { return };
+        let Some(arrival) = unsent.take() else { return };
+        let (via, pair, interface) = (answer.via, answer.pair, answer.interface);
+        let reply = answer.reply.clone();
+        self.send_reply(reply, via, pair, interface, Some(arrival));
+    }
+
     /// A stored answer has reached its deadline.
     pub(super) fn answer_aged(&mut self, id: NegotiationId, now: Now) {
         let Some(answer) = self.answers.by_initiator.get(&id) else { return };
         let lifetime = match answer.state {
             AnswerState::ExpectMpit { .. } => RESPONDER_LIFETIME,
-            AnswerState::Confirmed | AnswerState::Refused => ANSWERED_LIFETIME,
+            AnswerState::Confirmed { .. } | AnswerState::Refused => ANSWERED_LIFETIME,
         };
         if now.mono.since(answer.started) >= lifetime
             && let Some(answer) = self.answers.by_initiator.remove(&id)
@@ -539,3 +559,6 @@ fn keyring_of(
 ) -> Result<&crate::keyring::Keyring, DropReason> {
     keyring.as_ref().ok_or(DropReason::BadMac)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use super::Engine;
 use super::outgoing::{PACKET_AT, is_many};
 use super::passing::Passage;
-use super::row::{RowState, Via};
+use super::row::{Row, RowState, Via};
 use crate::addr::WireAddr;
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
@@ -149,7 +149,9 @@ impl Engine {
         if arrival.request {
             return self.answers.has(header.sid_i);
         }
+        let confirmed = self.pit.get(arrival.pair).and_then(Row::protected);
         self.negotiations.contains_key(&header.sid_i)
+            || confirmed.is_some_and(|protected| protected.confirmed == Some(header.sid_i))
     }
 
     /// A stranger's first packet to a machine behind this open router passes at once; whether an

@@ -282,8 +282,7 @@ impl Engine {
     ) -> Vec<HeldFrame> {
         let Some(row) = self.pit.get_mut(pair) else { return Vec::new() };
         let Agreed { peer, peer_mode, took } = agreed;
-        let protected =
-            Protected { peer, peer_mode, current: index, next: None, rekey: None, took };
+        let protected = Protected::new(peer, peer_mode, index, took);
         let (negotiation, held) =
             match std::mem::replace(&mut row.state, RowState::Protected(protected)) {
                 RowState::Pending(mut pending) => {
@@ -336,6 +335,7 @@ impl Engine {
         if protected.rekey.as_ref().is_some_and(|n| n.index == index)
             && let Some(negotiation) = protected.rekey.take()
         {
+            protected.confirmed = Some(negotiation.initiator.id());
             self.negotiations.remove(&negotiation.initiator.id());
             self.forget_older_answers(pair, now.mono);
         }

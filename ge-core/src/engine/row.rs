@@ -8,7 +8,7 @@ use crate::io::NegotiationResult;
 use crate::limits::ASK_AGAIN_LAST;
 use crate::now::Instant;
 use crate::wire::dprp::rgi::Record;
-use crate::{GeId, Mode};
+use crate::{GeId, Mode, NegotiationId};
 use core::time::Duration;
 
 /// One row.
@@ -102,8 +102,22 @@ pub(super) struct Protected {
     pub(super) next: Option<SessionIndex>,
     /// A negotiation for new keys.
     pub(super) rekey: Option<Negotiation>,
+    /// The negotiation of ours that was confirmed last; its CDN may still be on its way.
+    pub(super) confirmed: Option<NegotiationId>,
     /// How long the negotiation that led to `current` took.
     pub(super) took: Duration,
+}
+
+impl Protected {
+    /// A flow whose only session is `current`.
+    pub(super) const fn new(
+        peer: GeId,
+        peer_mode: Mode,
+        current: SessionIndex,
+        took: Duration,
+    ) -> Self {
+        Self { peer, peer_mode, current, next: None, rekey: None, confirmed: None, took }
+    }
 }
 
 /// How the messages of a negotiation travel.

@@ -17,6 +17,7 @@ impl Engine {
                 Timer::Answer(id) => self.answer_aged(id, now),
                 Timer::Unanswered(id) => self.unanswered(id, now),
                 Timer::Tentative(id) => self.tentative_aged(id, now),
+                Timer::Confirm(id) => self.send_cdn(id),
             }
         }
         self.ephemerals.refill(&mut self.rng);

@@ -1,6 +1,7 @@
 //! Paths with agents between: restarts, forgotten rows, asymmetric ways, both ends at once.
 
 use crate::{ms, s};
+use ge_core::wire::dprp::Kind;
 use ge_core::{GroupId, Mode, Transit};
 use ge_sim::chain::{Chain, Plan, Router};
 use ge_sim::fault::Fault;
@@ -93,6 +94,33 @@ fn restart_of_any_agent_and_of_all_recovers() {
                     assert_up(&mut sim, &path, both, &what);
                 }
             }
+        }
+    }
+}
+
+/// The first of each of some messages is lost somewhere on the path.
+#[test]
+fn each_set_of_messages_lost_once_recovers() {
+    const MESSAGES: [Kind; 4] = [Kind::Dde, Kind::Rgi, Kind::Mpit, Kind::Cdn];
+    for text in PROTECTED {
+        for set in 1..16 {
+            let (mut sim, path) = chain(12, text);
+            let mut left: Vec<Kind> =
+                (0..4).filter(|at| set >> at & 1 == 1).map(|at| MESSAGES[at]).collect();
+            let what = format!("{text}: {left:?}");
+            sim.tamper(move |passing| {
+                let Class::Message(kind, _) = passing.class else { return Fate::Carry };
+                match left.iter().position(|other| *other == kind) {
+                    Some(at) => {
+                        left.remove(at);
+                        Fate::Lose
+                    }
+                    None => Fate::Carry,
+                }
+            });
+            talk(&mut sim, &path, false);
+            sim.run_for(s(12)).unwrap();
+            assert_up(&mut sim, &path, false, &what);
         }
     }
 }

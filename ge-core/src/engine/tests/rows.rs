@@ -21,14 +21,7 @@ pub(super) fn clear(used: u64) -> Row {
 }
 
 pub(super) fn protected() -> Row {
-    let state = Protected {
-        peer: GeId([9; 16]),
-        peer_mode: Mode::Closed,
-        current: SessionIndex(77),
-        next: None,
-        rekey: None,
-        took: Duration::ZERO,
-    };
+    let state = Protected::new(GeId([9; 16]), Mode::Closed, SessionIndex(77), Duration::ZERO);
     Row::new(RowState::Protected(state), ETH0, at(0).mono)
 }
 
