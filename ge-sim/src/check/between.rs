@@ -45,6 +45,16 @@ impl Checker {
         self.between.signed.entry(agreement).or_default().push(self.now);
     }
 
+    /// A sealed datagram for `to` passes a closed router that holds rows of sessions between `ends`.
+    pub fn sealed_passed(&mut self, node: NodeId, to: Option<NodeId>, ends: &[Option<NodeId>]) {
+        if to.is_none() || !ends.contains(&to) {
+            self.fail(
+                Invariant::I2BothSigned,
+                format!("closed {node:?} lets a sealed datagram for {to:?} pass, of no session"),
+            );
+        }
+    }
+
     /// A router has had a row of a session between two others since `since`, by which the two
     /// `ends` signed for `pair`.
     pub fn between(&mut self, node: NodeId, pair: HostPair, ends: [Option<NodeId>; 2], since: u64) {

@@ -72,6 +72,9 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
+        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+            self.sealed_passes(id, view);
+        }
         if done == Outgoing::PutBack || broken {
             self.put_back(id, &bytes, LinkUse::Passed, origin);
         }
@@ -244,6 +247,9 @@ impl Sim {
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
+        if done == Incoming::Deliver && sealed {
+            self.sealed_passes(id, view);
+        }
         if done == Incoming::Deliver || self.sabotage == Some(Sabotage::AcceptPlaintext) {
             self.deliver_plaintext(id, packet, view, origin);
         }

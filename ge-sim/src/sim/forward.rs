@@ -4,6 +4,7 @@ use super::Sim;
 use super::drive::wire_packets;
 use crate::adversary::Origin;
 use crate::packet::{NodeId, frame};
+use ge_core::Mode;
 use ge_core::io::{ETHERNET_LEN, VNET_LEN};
 use ge_core::wire::checksum::checksum;
 use ge_core::wire::ip::{self, IpView};
@@ -25,6 +26,17 @@ impl Sim {
     pub(super) fn stands_for(&self, id: NodeId, addr: IpAddr) -> bool {
         self.node(id).addr == addr
             || self.mgmt.admission(id).is_some_and(|admission| admission.stands_for(addr))
+    }
+
+    /// An agent lets what others sealed pass: a closed one must know their session.
+    pub(super) fn sealed_passes(&mut self, id: NodeId, view: &IpView) {
+        let node = self.node(id);
+        let Some(engine) = node.engine().filter(|_| node.mode() == Mode::Closed) else { return };
+        let flows = engine.snapshot(node.now(self.now())).flows;
+        let ends = flows.into_iter().filter_map(|flow| flow.ends).flatten();
+        let ends: Vec<_> = ends.map(|end| self.mgmt.node(end)).collect();
+        let to = self.node_by_addr(view.destination);
+        self.check.sealed_passed(id, to, &ends);
     }
 
     /// A machine's kernel has a packet that nobody objects to.

@@ -1,14 +1,18 @@
 //! Paths with agents between: restarts, forgotten rows, asymmetric ways, both ends at once.
 
 use crate::{ms, s};
+use ge_core::limits::DATA_PORT;
 use ge_core::wire::dprp::Kind;
 use ge_core::{GroupId, Mode, Transit};
+use ge_sim::adversary::Origin;
 use ge_sim::chain::{Chain, Plan, Router};
 use ge_sim::fault::Fault;
 use ge_sim::matrix::oracle::{Agent, Standing, verdicts};
 use ge_sim::matrix::run::{Patience, observe, world};
-use ge_sim::packet::Class;
+use ge_sim::packet::{Class, udp_packet};
 use ge_sim::{Fate, NodeId, Sim, Traffic};
+use std::cell::Cell;
+use std::rc::Rc;
 
 /// `s1c T2o D1c`: a host agent if the letter is small, otherwise a router; of the source's side, of
 /// the destination's or of neither; groups; mode. An end without a host agent is an ordinary machine.
@@ -190,6 +194,37 @@ fn closed_router_on_one_half_of_the_path_lets_nothing_pass() {
         let tally = sim.check.tally(path.source(), path.destination(), 0, sim.now() - 300_000);
         assert_eq!((tally.sealed, tally.clear), (0, 0), "{text}");
         assert_ne!(path.row(&sim, 1).map(|row| row.verdict), Some("transit"), "{text}");
+    }
+}
+
+/// What is sealed passes a closed router only if both ends of its session signed as it listened.
+#[test]
+fn sealed_datagram_of_no_known_session_does_not_pass_a_closed_router() {
+    for (text, passes) in [("s1c T1c d1c", false), ("s1c T1o d1c", true)] {
+        let (mut sim, path) = chain(13, text);
+        let [source, router, destination] = path.path[..] else { panic!("three machines") };
+        let seen = Rc::new(Cell::new(0));
+        let count = Rc::clone(&seen);
+        sim.tamper(move |passing| {
+            let sealed = matches!(passing.class, Class::Sealed(_));
+            count.set(count.get() + u32::from(sealed && passing.from == router));
+            Fate::Carry
+        });
+        let [from, to] = [destination, source].map(|node| (sim.node(node).addr, DATA_PORT));
+        let datagram = |sim: &mut Sim| {
+            let sealed = [&[0x10, 0, 0, 7, 0, 0, 0, 0][..], &[9; 40]].concat();
+            sim.inject_at(router, destination, udp_packet(from, to, 0, &sealed), Origin::Forged);
+            sim.run_for(ms(100)).unwrap();
+        };
+        datagram(&mut sim);
+        assert_eq!(seen.get() == 1, passes, "{text}: before there is any session");
+        talk(&mut sim, &path, false);
+        sim.run_for(s(2)).unwrap();
+        sim.hush();
+        sim.run_for(s(30)).unwrap();
+        seen.set(0);
+        datagram(&mut sim);
+        assert_eq!(seen.get() == 1, passes, "{text}: beside a session");
     }
 }
 
