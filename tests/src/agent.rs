@@ -1,4 +1,4 @@
-//! A host agent in the lab, driven through its command line only.
+//! An agent in the lab, of a host or of a router, driven through its command line only.
 
 use crate::host::{DEV, Host};
 use crate::process::Process;
@@ -15,10 +15,11 @@ use std::time::Duration;
 /// How long an agent may take to enrol and to put its hook in place.
 const START_DEADLINE: Duration = Duration::from_secs(15);
 
-/// A host agent: state directory, control socket, and the process while it runs.
+/// An agent: state directory, control socket, and the process while it runs.
 pub struct Agent {
     /// Its machine.
     pub host: Host,
+    program: Program,
     server: String,
     state: PathBuf,
     token_file: PathBuf,
@@ -28,7 +29,76 @@ pub struct Agent {
     process: Option<Process>,
 }
 
+/// Which program it is, and what differs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Program {
+    Ges,
+    Gen,
+}
+
+impl Program {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ges => "ges",
+            Self::Gen => "gen",
+        }
+    }
+
+    /// The flag that names an interface, and the variable that names the control socket.
+    const fn settings(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ges => ("--interface", "GES_SOCKET"),
+            Self::Gen => ("--outside", "GEN_SOCKET"),
+        }
+    }
+}
+
+/// What a router agent is to be.
+#[derive(Clone, Copy)]
+pub struct RouterRequest<'a> {
+    /// Group to join.
+    pub group: &'a str,
+    /// `open` or `closed`.
+    pub mode: &'a str,
+    /// Its interface that leads outside.
+    pub outside: &'a str,
+    /// Subnets it offers; its token allows them.
+    pub protect: &'a [String],
+}
+
 impl Agent {
+    /// [`Agent::enrol`] for a router.
+    ///
+    /// # Errors
+    /// As [`Agent::enrol`].
+    pub fn enrol_router(host: &Host, server: &Server, want: RouterRequest<'_>) -> Result<Self> {
+        let mut agent = Self::prepare_router(host, server, want, want.protect)?;
+        agent.start()?;
+        Ok(agent)
+    }
+
+    /// [`Agent::enrol_router`] up to the point where it could be started, with a token that allows
+    /// `prefixes`.
+    ///
+    /// # Errors
+    /// If there is no token.
+    pub fn prepare_router(
+        host: &Host,
+        server: &Server,
+        want: RouterRequest<'_>,
+        prefixes: &[String],
+    ) -> Result<Self> {
+        let token = TokenRequest::new(want.group, want.mode);
+        let token = server.token(TokenRequest { kind: "router", prefixes, ..token })?;
+        let mut agent = Self::with_token(host, "gen", &server.url(), &token)?;
+        agent.program = Program::Gen;
+        agent.set_device(want.outside);
+        for prefix in want.protect {
+            agent.add_args(&["--protect", prefix]);
+        }
+        Ok(agent)
+    }
+
     /// Gets a token for `group` and `mode` (`open` or `closed`), starts the agent, waits until it
     /// is enrolled.
     ///
@@ -55,6 +125,7 @@ impl Agent {
     pub fn with_token(host: &Host, name: &str, server: &str, token: &str) -> Result<Self> {
         let agent = Self {
             host: host.clone(),
+            program: Program::Ges,
             server: server.to_owned(),
             state: host.path(&format!("{name}.state")),
             token_file: host.path(&format!("{name}.token")),
@@ -67,12 +138,12 @@ impl Agent {
         Ok(agent)
     }
 
-    /// Protects `device` instead of `eth0`.
+    /// Hooks `device` instead of `eth0`.
     pub fn set_device(&mut self, device: &str) {
         device.clone_into(&mut self.device);
     }
 
-    /// Adds arguments to `ges run`.
+    /// Adds arguments to `run`.
     pub fn add_args(&mut self, args: &[&str]) {
         self.extra.extend(args.iter().map(|&arg| arg.to_owned()));
     }
@@ -91,16 +162,18 @@ impl Agent {
     /// # Errors
     /// If it cannot be started.
     pub fn launch(&mut self) -> Result<()> {
-        let mut command = self.host.command(built("ges")?);
+        let name = self.program.name();
+        let (interface, socket) = self.program.settings();
+        let mut command = self.host.command(built(name)?);
         command
-            .env("GES_SOCKET", &self.socket)
-            .args(["run", "--server", &self.server, "--interface", &self.device])
+            .env(socket, &self.socket)
+            .args(["run", "--server", &self.server, interface, &self.device])
             .arg("--token-file")
             .arg(&self.token_file)
             .arg("--state")
             .arg(&self.state)
             .args(&self.extra);
-        self.process = Some(self.host.spawn("ges", command)?);
+        self.process = Some(self.host.spawn(name, command)?);
         Ok(())
     }
 
@@ -113,7 +186,7 @@ impl Agent {
         let waited = wait_until(&what, START_DEADLINE, || {
             let process = self.process.as_mut().context("the agent was not started")?;
             if let Some(code) = process.exit()? {
-                bail!("ges on {} ended with {code}", self.host.name);
+                bail!("{} on {} ended with {code}", self.program.name(), self.host.name);
             }
             Ok(self.status().is_ok_and(|status| status["agent"].is_string()))
         });
@@ -132,17 +205,17 @@ impl Agent {
         Ok((code, process.log()))
     }
 
-    /// `ges ARGS` beside the agent, whatever comes of it.
+    /// Its program with ARGS beside the agent, whatever comes of it.
     ///
     /// # Errors
     /// If it cannot be started.
     pub fn ges_output(&self, args: &[&str]) -> Result<Output> {
-        let mut command = self.host.command(built("ges")?);
-        command.env("GES_SOCKET", &self.socket).args(args);
-        command.output().context("running ges")
+        let mut command = self.host.command(built(self.program.name())?);
+        command.env(self.program.settings().1, &self.socket).args(args);
+        command.output().with_context(|| format!("running {}", self.program.name()))
     }
 
-    /// `ges ARGS` beside the agent; what it printed.
+    /// Its program with ARGS beside the agent; what it printed.
     ///
     /// # Errors
     /// If it does not exit with 0.
@@ -150,7 +223,8 @@ impl Agent {
         let output = self.ges_output(args)?;
         ensure!(
             output.status.success(),
-            "ges {} on {}: {}{}",
+            "{} {} on {}: {}{}",
+            self.program.name(),
             args.join(" "),
             self.host.name,
             String::from_utf8_lossy(&output.stdout),
@@ -179,7 +253,8 @@ impl Agent {
         Ok(rows.iter().find(|row| row["remote"] == remote.as_str()).cloned())
     }
 
-    /// Verdict of the flow to `remote`: `protected`, `clear`, `dropped`, `pending`, or `none`.
+    /// Verdict of the flow to `remote`: `protected`, `clear`, `transit`, `dropped`, `pending`, or
+    /// `none`.
     ///
     /// # Errors
     /// As [`Agent::flow`].

@@ -117,8 +117,13 @@ impl Lab {
 #[must_use]
 pub fn last_words(lines: usize) -> String {
     let mut text = String::new();
-    for machine in ["ms", "a", "b", "o"] {
-        let Ok(files) = std::fs::read_dir(Path::new(DIR).join(machine)) else { continue };
+    let Ok(machines) = std::fs::read_dir(DIR) else { return text };
+    let mut machines: Vec<PathBuf> =
+        machines.filter_map(|machine| Some(machine.ok()?.path())).collect();
+    machines.sort();
+    for machine in machines {
+        let Ok(files) = std::fs::read_dir(&machine) else { continue };
+        let machine = machine.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut logs: Vec<PathBuf> = files.filter_map(|file| Some(file.ok()?.path())).collect();
         logs.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
         logs.sort();
@@ -166,7 +171,7 @@ pub fn ip(ns: Option<&str>, batch: &str) -> Result<()> {
     Ok(())
 }
 
-fn begin(namespaces: &[&str]) -> Result<PathBuf> {
+pub(crate) fn begin(namespaces: &[&str]) -> Result<PathBuf> {
     if !crate::nest::is_inside() {
         bail!("a lab is made inside a nest only");
     }
@@ -212,12 +217,12 @@ fn router_addresses(lan_dev: &str, lan: u8, mid: u8, v6: bool) -> String {
     batch
 }
 
-fn forward(router: &str) -> Result<()> {
+pub(crate) fn forward(router: &str) -> Result<()> {
     set(router, &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])
 }
 
-/// Settings of a namespace, below `/proc/sys/net`.
-fn set(ns: &str, settings: &[(&str, &str)]) -> Result<()> {
+/// Changes settings of a namespace, below `/proc/sys/net`.
+pub(crate) fn set(ns: &str, settings: &[(&str, &str)]) -> Result<()> {
     let host = Host::open(ns, Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED, Path::new(DIR))?;
     host.enter(|| {
         settings.iter().try_for_each(|(key, value)| {

@@ -62,6 +62,7 @@ pub fn all() -> Vec<Scenario> {
         scenarios::keys::LIST,
         scenarios::interface::LIST,
         scenarios::report::LIST,
+        scenarios::router::LIST,
     ]
     .concat()
 }

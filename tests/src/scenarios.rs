@@ -10,5 +10,6 @@ pub(crate) mod outsider;
 pub(crate) mod programs;
 pub(crate) mod refusal;
 pub(crate) mod report;
+pub(crate) mod router;
 pub(crate) mod server;
 pub(crate) mod traffic;

@@ -25,13 +25,17 @@ pub struct TokenRequest<'a> {
     pub uses: u32,
     /// How long it is good, as the command line takes it.
     pub expires: &'a str,
+    /// `host` or `router`.
+    pub kind: &'a str,
+    /// Ranges a router may stand for.
+    pub prefixes: &'a [String],
 }
 
 impl<'a> TokenRequest<'a> {
     /// One use within an hour.
     #[must_use]
     pub fn new(group: &'a str, mode: &'a str) -> Self {
-        Self { group, mode, uses: 1, expires: "1h" }
+        Self { group, mode, uses: 1, expires: "1h", kind: "host", prefixes: &[] }
     }
 }
 
@@ -140,7 +144,7 @@ impl Server {
     /// As [`Server::admin`].
     pub fn token(&self, want: TokenRequest<'_>) -> Result<String> {
         let uses = want.uses.to_string();
-        let args = [
+        let mut args = vec![
             "token",
             "create",
             "--group",
@@ -151,8 +155,11 @@ impl Server {
             &uses,
             "--expires",
             want.expires,
+            "--kind",
+            want.kind,
             "--quiet",
         ];
+        args.extend(want.prefixes.iter().flat_map(|prefix| ["--prefix", prefix]));
         Ok(self.admin(&args)?.trim().to_owned())
     }
 

@@ -417,6 +417,7 @@ impl Engine {
     fn owner_is_other(&self, pair: HostPair, agreement: &Agreement, now: Now) -> bool {
         self.current_session(pair).is_some_and(|session| {
             session.peer != agreement.peer.agent
+                && !session.yielded
                 && session.heard_within(OWNER_HEARD_WITHIN, now.mono)
         })
     }

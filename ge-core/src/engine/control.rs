@@ -5,6 +5,7 @@
 //! | 1 | negotiation message (rekey)     |
 //! | 2 |                                 |   keepalive
 //! | 3 | mode 1 (0 open, 1 closed)       |   goodbye: I stop; in open mode I go on in clear
+//! | 4 |                                 |   yield: an agent nearer to the flow's end may take it over
 //! ```
 
 use super::Engine;
@@ -18,6 +19,7 @@ use crate::{DropReason, Mode, Now};
 const NEGOTIATION: u8 = 1;
 const KEEPALIVE: u8 = 2;
 const GOODBYE: u8 = 3;
+const YIELD: u8 = 4;
 
 /// Goodbye is not acknowledged; it is said this often, since a lost one costs the peer seconds.
 const GOODBYES: usize = 3;
@@ -32,6 +34,10 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(index) {
             session.kept_alive();
         }
+    }
+
+    pub(super) fn send_yield(&mut self, index: SessionIndex, now: Now) {
+        self.send_control(index, YIELD, &[], now);
     }
 
     fn send_control(&mut self, index: SessionIndex, kind: u8, body: &[u8], _now: Now) {
@@ -61,6 +67,11 @@ impl Engine {
                 self.consume_message(message, Via::Session(index), None, now);
             }
             Some((&KEEPALIVE, _)) => {}
+            Some((&YIELD, _)) => {
+                if let Some(session) = self.sessions.get_mut(index) {
+                    session.yielded = true;
+                }
+            }
             Some((&GOODBYE, mode)) => self.consume_goodbye(index, mode, now),
             Some(_) | None => self.dropped_in(DropReason::BadMessage),
         }

@@ -95,6 +95,11 @@ impl Engine {
             None => Found::Nothing,
             Some(RowState::Pending(_)) => Found::Pending,
             Some(RowState::Protected(_)) => Found::Protected,
+            // A stranger's packet came in, perhaps in somebody's name: for what leaves, nobody was
+            // asked yet.
+            Some(RowState::Clear(plain)) if plain.reason == NegotiationResult::Unasked => {
+                Found::Nothing
+            }
             Some(RowState::Clear(_)) => Found::Clear,
             Some(RowState::Dropped(_)) => Found::Dropped,
             Some(RowState::Transit(_)) => Found::Transit,
@@ -190,6 +195,7 @@ impl Engine {
             return self.unasked(packet, view, pair, now);
         }
         let ports = ip::ports(packet, view);
+        self.forget_row(pair); // a survey's
         if self.start_pending(pair, ports, interface, now) {
             self.hold(pair, frame);
         } else {

@@ -14,8 +14,10 @@
 use super::Engine;
 use super::incoming::Arrival;
 use super::row::{Row, RowState, SealedPath, Transit, Via};
+use crate::addr::WireAddr;
 use crate::dprp::{Answered, Committed, Reject, SeenDde, SessionParameters, Tentative, Witness};
 use crate::flow::HostPair;
+use crate::icmp_error::{parse_error, quoted_parse};
 use crate::id::{NegotiationId, SessionIndex};
 use crate::io::{Output, Transmit};
 use crate::limits::{
@@ -124,8 +126,13 @@ impl Engine {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
         let (source, destination) = arrival.ends();
-        if self.place(source, destination) != Place::Destination {
-            return Ok(Passage::On);
+        match self.place(source, destination) {
+            Place::Source => {
+                self.yield_to_inner(arrival.pair, now);
+                return Ok(Passage::On);
+            }
+            Place::Between => return Ok(Passage::On),
+            Place::Destination => {}
         }
         if self.repeats_answered(header.sid_i, message, arrival) {
             return Ok(Passage::Stop);
@@ -138,6 +145,15 @@ impl Engine {
             self.timers.set(now.mono + TENTATIVE_LIFETIME, Timer::Unanswered(header.sid_i));
         }
         Ok(Passage::On)
+    }
+
+    /// An agent behind this router asks for a flow that the router protects itself: it came up or
+    /// moved in. The other end must know that the flow may change hands.
+    fn yield_to_inner(&mut self, pair: HostPair, now: Now) {
+        let current = self.pit.get(pair).and_then(Row::protected).map(|own| own.current);
+        if let Some(index) = current {
+            self.send_yield(index, now);
+        }
     }
 
     /// The narrower the prefix an agent stands for, the nearer it is to the destination, and the
@@ -412,7 +428,7 @@ impl Engine {
         let (from, to) = arrival.ends();
         let icmp = emit_echo(request, id, seq, message, from, to);
         if arrival.leaving {
-            let (from, to) = (crate::addr::WireAddr(from), crate::addr::WireAddr(to));
+            let (from, to) = (WireAddr(from), WireAddr(to));
             self.emit(Output::Transmit(Transmit { from, to, interface, icmp }));
         } else {
             self.deliver_inwards(from, to, &icmp, hop_limit);
@@ -435,12 +451,18 @@ impl Engine {
         leaving: bool,
         now: Now,
     ) -> Option<Result<(), DropReason>> {
-        let udp = packet.get(view.header_len..view.total_len)?;
-        if view.protocol != protocol::UDP || udp.get(2..4)? != DATA_PORT.to_be_bytes() {
-            return None;
-        }
-        let index = udp.get(8..).and_then(Shim::parse).map_or(SessionIndex(0), |shim| shim.index);
-        let path = SealedPath { to: crate::addr::WireAddr(view.destination), index };
+        let path = match parse_error(packet, view) {
+            // The path has something to say about a sealed datagram to who sent it.
+            Some(error) => {
+                let quoted = quoted_parse(error.quoted)?;
+                let udp = error.quoted.get(quoted.header_len..)?;
+                sealed_path(udp, quoted.protocol, quoted.destination)?
+            }
+            None => {
+                let udp = packet.get(view.header_len..view.total_len)?;
+                sealed_path(udp, view.protocol, view.destination)?
+            }
+        };
         let Some(&pair) = self.passing.sealed.get(&path) else {
             return Some(match self.mode() {
                 Mode::Open => Ok(()),
@@ -456,4 +478,14 @@ impl Engine {
         }
         Some(Ok(()))
     }
+}
+
+/// Where a datagram goes, if it is a sealed one. `udp` may be cut short behind the shim.
+fn sealed_path(udp: &[u8], ip_protocol: u8, destination: IpAddr) -> Option<SealedPath> {
+    if ip_protocol != protocol::UDP || udp.get(2..4)? != DATA_PORT.to_be_bytes() {
+        return None;
+    }
+    let shim = udp.get(8..).and_then(Shim::parse);
+    let index = shim.map_or(SessionIndex(0), |shim| shim.index);
+    Some(SealedPath { to: WireAddr(destination), index })
 }

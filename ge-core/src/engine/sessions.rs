@@ -59,6 +59,8 @@ pub(super) struct Session {
     unanswered_since: Option<Instant>,
     /// First data received since something was last sent.
     unacknowledged_since: Option<Instant>,
+    /// The peer said that another agent may take the flow over.
+    pub(super) yielded: bool,
     /// Somebody who saw our datagrams said that nobody takes them, and nothing was received since.
     doubted: bool,
     /// When to move on to the newer epoch even without traffic, once there is one.
@@ -306,6 +308,7 @@ impl Engine {
             last_received: now.mono,
             unanswered_since: None,
             unacknowledged_since: None,
+            yielded: false,
             doubted: false,
             leave_epoch_at: None,
             last_inner: InnerHead::EMPTY,

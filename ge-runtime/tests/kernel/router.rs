@@ -2,7 +2,7 @@
 
 use crate::agent::{Agent, MARK, Policy};
 use crate::namespace::{MAC_A, Namespace, Pair, inside_of, pings, silent};
-use crate::probe::{Program, Sniffer};
+use crate::probe::{PATIENCE, Program, Sniffer};
 use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::flow::HostPair;
@@ -153,7 +153,10 @@ fn machines_behind_a_closed_router_reach_the_management_server() {
     let agent = router(&pair, Mode::Closed, Policy::Drop);
     let listener = pair.b.run(|| TcpListener::bind(SERVER).unwrap());
     let other = pair.b.run(|| TcpListener::bind("10.9.0.2:7444").unwrap());
-    inside.run(|| drop(TcpStream::connect(SERVER).unwrap()));
+    inside.run(|| {
+        let address: SocketAddr = SERVER.parse().unwrap();
+        drop(TcpStream::connect_timeout(&address, PATIENCE).unwrap());
+    });
     drop(listener.accept().unwrap());
     assert_eq!(agent.seen().len(), 0);
     let refused = inside.run(|| {

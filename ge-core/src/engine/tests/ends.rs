@@ -5,7 +5,7 @@ use crate::addr::WireAddr;
 use crate::dprp::domain::Member;
 use crate::engine::row::{Negotiation, Protected};
 use crate::io::{DatagramMeta, DatagramRun, KernelVerdict, Transmit};
-use crate::limits::DATA_PORT;
+use crate::limits::{CDN_WAIT, DATA_PORT};
 use crate::wire::dprp::{Kind, peek};
 use crate::wire::icmp::ECHO_LEN;
 use crate::wire::protocol;
@@ -84,6 +84,7 @@ impl Ends {
     pub(super) fn carry(&mut self) -> Vec<(End, Output)> {
         let mut rest = Vec::new();
         loop {
+            self.turn();
             let (from_a, from_b) = (outputs(&mut self.a), outputs(&mut self.b));
             if from_a.is_empty() && from_b.is_empty() {
                 return rest;
@@ -104,7 +105,16 @@ impl Ends {
         for output in questions {
             hand_over(&mut self.b, output, now);
         }
+        self.turn();
         outputs(&mut self.b)
+    }
+
+    /// What waits for the next turn only is done.
+    fn turn(&mut self) {
+        let now = self.now();
+        let soon = Now { mono: now.mono + CDN_WAIT, ..now };
+        self.a.tick(soon);
+        self.b.tick(soon);
     }
 }
 
