@@ -93,6 +93,11 @@ pub const PASSING: usize = 4096;
 /// A destination-side router answers for a machine that echoes nothing after this long at the
 /// soonest, and after five times as long at the latest: agents behind it go first.
 pub const UNANSWERED_WAIT: Duration = Duration::from_millis(50);
+/// Before that it repeats the question inwards so often: a lost answer must not make an agent in
+/// front of a closed one speak for what it refuses.
+pub const UNANSWERED_REPEATS: u32 = 3;
+/// And waits so long each time: with the first wait that stays below [`OPEN_HOLD`].
+pub const UNANSWERED_AGAIN: Duration = Duration::from_millis(25);
 /// Questions a second that an open router asks inwards about strangers' first packets.
 pub const SURVEYS_PER_SECOND: u32 = 50;
 /// Plaintext that was under way when two other agents agreed on a session still passes an open

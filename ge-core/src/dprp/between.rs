@@ -86,7 +86,8 @@ pub struct Committed {
 pub struct Answered {
     /// Mode of the agent that sent it.
     pub mode: Mode,
-    /// It holds a group of ours.
+    /// It stands for the destination and holds a group of ours: we could protect the rest of the
+    /// path with it.
     pub shares: bool,
     dde: SeenDde,
 }
@@ -304,7 +305,7 @@ impl Answered {
         let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &facts.e_i));
         Ok(Self {
             mode: facts.standing.mode,
-            shares: tags::matching(&facts.tags, own) != 0,
+            shares: facts.place == Place::Destination && tags::matching(&facts.tags, own) != 0,
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
     }

@@ -72,13 +72,14 @@ impl Engine {
         if is_link_control(packet, &view) {
             return Incoming::Deliver;
         }
-        if self.is_about_ours(packet, &view, now) {
+        let others = self.is_router() && !self.is_local(view.destination);
+        if !others && self.is_about_ours(packet, &view, now) {
             return Incoming::Consumed;
         }
         if is_many(view.destination) {
             return self.let_in(packet.len(), DropReason::Multicast);
         }
-        if self.is_router() && !self.is_local(view.destination) {
+        if others {
             if let Some(passes) = self.sealed_passes(packet, &view, false, now) {
                 return match passes {
                     Ok(()) => Incoming::Deliver,

@@ -266,6 +266,8 @@ impl Engine {
             self.became_protected(pair, took);
             self.release_sealed(held, now);
         } else {
+            // What went in clear until now waits as well: the pair is protected from here on.
+            row.hold_rest();
             if let Some(negotiation) = row.negotiation_mut() {
                 negotiation.agreed = Some(agreed);
             }

@@ -151,7 +151,8 @@ impl Engine {
             self.prohibit(packet, view);
             return Outgoing::Consumed;
         }
-        if now.mono.since(transit.since) < TRANSIT_GRACE {
+        let fresh = now.mono.since(transit.since) < TRANSIT_GRACE;
+        if fresh && self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
             return Outgoing::PutBack;
         }

@@ -21,7 +21,8 @@ use crate::icmp_error::{parse_error, quoted_parse};
 use crate::id::{NegotiationId, SessionIndex};
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    DATA_PORT, NOMATCH_PER_SECOND, PASSING, REJECT_AFTER_TIME, TENTATIVE_LIFETIME, UNANSWERED_WAIT,
+    DATA_PORT, NOMATCH_PER_SECOND, PASSING, REJECT_AFTER_TIME, TENTATIVE_LIFETIME,
+    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -52,6 +53,8 @@ struct Asked {
     message: Vec<u8>,
     arrival: Arrival,
     since: Instant,
+    /// How often the question was repeated inwards.
+    repeats: u32,
 }
 
 /// What becomes of somebody else's message.
@@ -138,7 +141,7 @@ impl Engine {
             return Ok(Passage::Stop);
         }
         if self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&header.sid_i) {
-            let asked = Asked { message: message.to_vec(), arrival, since: now.mono };
+            let asked = Asked { message: message.to_vec(), arrival, since: now.mono, repeats: 0 };
             self.passing.asked.insert(header.sid_i, asked);
             let wait = self.unanswered_wait(destination);
             self.timers.set(now.mono + wait, Timer::Unanswered(header.sid_i));
@@ -171,13 +174,20 @@ impl Engine {
         UNANSWERED_WAIT + UNANSWERED_WAIT * (bits - own.unwrap_or(bits).min(bits)) / (bits / 4)
     }
 
-    /// Nobody behind us answered for a machine that answers no ping.
+    /// Nobody behind us answered. The question or the answer may be lost, so that it is asked again
+    /// inwards first; then the machine is one that answers no ping.
     pub(super) fn unanswered(&mut self, id: NegotiationId, now: Now) {
-        let Some(asked) = self.passing.asked.get(&id) else { return };
-        let (message, arrival, age) =
-            (asked.message.clone(), asked.arrival, now.mono.since(asked.since));
-        if age >= TENTATIVE_LIFETIME {
+        let Some(asked) = self.passing.asked.get_mut(&id) else { return };
+        if now.mono.since(asked.since) >= TENTATIVE_LIFETIME {
             self.passing.asked.remove(&id);
+            return;
+        }
+        asked.repeats += 1;
+        let again = asked.repeats <= UNANSWERED_REPEATS;
+        let (message, arrival) = (asked.message.clone(), asked.arrival);
+        if again {
+            self.send_along(arrival, &message);
+            self.timers.set(now.mono + UNANSWERED_AGAIN, Timer::Unanswered(id));
         } else if let Err(reason) = self.consume_dde(&message, Via::Echo, Some(arrival), now) {
             self.dropped_in(reason);
         }

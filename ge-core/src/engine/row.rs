@@ -191,6 +191,14 @@ impl Row {
         self.bytes_in += bytes as u64;
     }
 
+    /// A plain row whose background negotiation came to an agreement waits like a new one.
+    pub(super) fn hold_rest(&mut self) {
+        let (RowState::Clear(plain) | RowState::Dropped(plain)) = &mut self.state else { return };
+        if let Some(negotiation) = plain.background.take() {
+            self.state = RowState::Pending(Pending { negotiation, held: HeldFrames::default() });
+        }
+    }
+
     /// The negotiation under way, in whatever state the row is.
     pub(super) fn negotiation_mut(&mut self) -> Option<&mut Negotiation> {
         match &mut self.state {

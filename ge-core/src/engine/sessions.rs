@@ -413,8 +413,9 @@ impl Engine {
         if silent {
             self.renegotiate(pair, Via::Echo, now);
         } else if session.wants_rekey(&self.key_limits, now.mono) {
-            // Agents between must learn the new session, or a closed one drops it.
-            let direct = session.between.is_empty();
+            // Agents between must learn the new session, or a closed one drops it; and where a
+            // router is an end, an agent nearer to the flow's end may have come up since.
+            let direct = session.between.is_empty() && session.wire_is_flow();
             self.renegotiate(pair, if direct { Via::Session(index) } else { Via::Echo }, now);
         }
         if owes_keepalive {
