@@ -97,6 +97,7 @@ impl Checker {
 
     /// An agent started with nothing in its memory but, perhaps, its membership.
     pub fn started(&mut self, node: NodeId) {
+        self.between.forget(node);
         self.wire.forget(node);
         self.state.forget(node);
     }

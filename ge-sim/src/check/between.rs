@@ -4,6 +4,7 @@ use super::{Checker, Invariant};
 use crate::packet::NodeId;
 use ge_core::NegotiationId;
 use ge_core::flow::HostPair;
+use ge_core::limits::REJECT_AFTER_TIME;
 use std::collections::{BTreeMap, HashMap};
 
 /// A router's row is made at most so long after the responder signed: the message's way, with what
@@ -11,12 +12,23 @@ use std::collections::{BTreeMap, HashMap};
 /// seconds (PROTOCOL.md 2.5).
 const SIGNED_WITHIN: u64 = 15_000_000;
 
+/// What two others agreed on counts for a router this long, and a little.
+const SESSION_LIFETIME: u64 = REJECT_AFTER_TIME.as_micros() as u64 + 5_000_000;
+
 #[derive(Default)]
 pub(super) struct Books {
     /// Who sent the MPIT of a negotiation in its own name.
     requested: HashMap<NegotiationId, Request>,
     /// When both ends had signed, by pair as the initiator names it.
     signed: BTreeMap<Agreement, Vec<u64>>,
+    /// When a router last had a row of a session with this end.
+    ends: BTreeMap<(NodeId, NodeId), u64>,
+}
+
+impl Books {
+    pub(super) fn forget(&mut self, node: NodeId) {
+        self.ends.retain(|(router, _), _| *router != node);
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -45,9 +57,11 @@ impl Checker {
         self.between.signed.entry(agreement).or_default().push(self.now);
     }
 
-    /// A sealed datagram for `to` passes a closed router that holds rows of sessions between `ends`.
-    pub fn sealed_passed(&mut self, node: NodeId, to: Option<NodeId>, ends: &[Option<NodeId>]) {
-        if to.is_none() || !ends.contains(&to) {
+    /// A sealed datagram for `to` passes a closed router. One of the session before the one in the
+    /// router's row may still be under way.
+    pub fn sealed_passed(&mut self, node: NodeId, to: Option<NodeId>) {
+        let known = to.and_then(|to| self.between.ends.get(&(node, to)));
+        if known.is_none_or(|last| self.now > last + SESSION_LIFETIME) {
             self.fail(
                 Invariant::I2BothSigned,
                 format!("closed {node:?} lets a sealed datagram for {to:?} pass, of no session"),
@@ -58,6 +72,9 @@ impl Checker {
     /// A router has had a row of a session between two others since `since`, by which the two
     /// `ends` signed for `pair`.
     pub fn between(&mut self, node: NodeId, pair: HostPair, ends: [Option<NodeId>; 2], since: u64) {
+        for end in ends.into_iter().flatten() {
+            self.between.ends.insert((node, end), self.now);
+        }
         let [Some(initiator), Some(responder)] = ends else {
             let detail = format!("{node:?} has a row of a session between strangers: {ends:?}");
             return self.fail(Invariant::I2BothSigned, detail);
