@@ -171,7 +171,9 @@ impl Engine {
             Some(RowState::Pending(_)) if !self.may_pass(pair.remote.0, now) => {
                 self.refuse_in(DropReason::ClosedMode)
             }
-            None if self.mode() == Mode::Open && !self.may_pass(pair.remote.0, now) => {
+            Some(RowState::Transit(_)) | None
+                if self.mode() == Mode::Open && !self.may_pass(pair.remote.0, now) =>
+            {
                 self.refuse_in(DropReason::ClearOnProtected)
             }
             Some(RowState::Pending(_) | RowState::Clear(_) | RowState::Transit(_)) | None => {
