@@ -1,5 +1,6 @@
 //! A stranger off the path who sends packets in other machines' names.
 
+use crate::chains::chain;
 use crate::{ms, s};
 use ge_core::{GroupId, Mode, Transit};
 use ge_sim::adversary::Origin;
@@ -57,4 +58,20 @@ fn a_packet_in_a_members_name_does_not_end_the_memory_of_protection() {
     sim.run_for(ms(100)).unwrap();
     sim.send(chain.source(), chain.destination(), 200);
     sim.run_for(s(1)).unwrap();
+}
+
+/// The router asks inwards what an agent there thinks of the stranger. That agent's answer is about
+/// the stranger, and no answer to a question of its own machine's.
+#[test]
+fn what_an_inner_agent_says_of_a_stranger_does_not_put_its_own_flow_in_clear() {
+    let (mut sim, path) = chain(1, "s2o S1o d1o");
+    sim.run_for(ms(100)).unwrap();
+    spoof(&mut sim, &path);
+    sim.run_for(s(1)).unwrap();
+    for _ in 0..10 {
+        let parcel = sim.send(path.source(), path.destination(), 200);
+        sim.run_for(ms(300)).unwrap();
+        let track = sim.check.track(parcel);
+        assert!(!track.readable.contains(&(path.path[1], path.path[2])), "{track:?}");
+    }
 }
