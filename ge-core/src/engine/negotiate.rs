@@ -383,7 +383,10 @@ impl Engine {
     fn background_nomatch(&mut self, pair: HostPair, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let RowState::Clear(plain) | RowState::Dropped(plain) = &mut row.state {
-            plain.reason = NegotiationResult::NoMatch;
+            // What an agent inside says of a stranger is no answer to the machine's own question.
+            if plain.reason != NegotiationResult::Unasked {
+                plain.reason = NegotiationResult::NoMatch;
+            }
             if let Some(negotiation) = plain.background.take() {
                 self.abandon(&negotiation);
             }

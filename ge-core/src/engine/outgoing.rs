@@ -338,6 +338,7 @@ impl Engine {
         let due = match &row.state {
             RowState::Clear(plain) | RowState::Dropped(plain) => {
                 plain.background.is_none()
+                    && plain.reason != NegotiationResult::Unasked
                     && plain.ask_again <= now.mono
                     && now.mono.since(row.last_used) <= 2 * OFFLOAD_LIFETIME
             }
