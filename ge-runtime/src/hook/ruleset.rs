@@ -223,7 +223,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
     link_control(batch, chain, version);
     if way == Way::In {
         let fields = [version.source, PORT_SOURCE, PORT_TARGET];
-        let rule = protocol(TCP).in_set(&fields, version.own);
+        let rule = protocol(version, TCP).in_set(&fields, version.own);
         batch.add_rule(chain, "our own connections", &rule.verdict(Verdict::Accept));
     }
     management_server(batch, chain, config, version, way);
@@ -235,7 +235,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
         // A machine we talk to in clear may get an agent: its requests must reach ours, not the
         // kernel, which would echo them. A router takes part in what passes it, both ways.
         let icmp = if version.ether_type == V4.ether_type { ICMP } else { ICMPV6 };
-        let rule = protocol(icmp).equals(ECHO_PAYLOAD, &MAGIC);
+        let rule = protocol(version, icmp).equals(ECHO_PAYLOAD, &MAGIC);
         batch.add_rule(chain, "negotiation", &rule.verdict(Verdict::Return));
     }
     let pair = match way {
@@ -251,7 +251,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
 /// Sealed data that arrives goes to our socket. At a router it may be between other agents: open
 /// mode lets it pass, in closed mode the engine decides.
 fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Version, way: Way) {
-    let sealed = || protocol(UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
+    let sealed = || protocol(version, UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
     let Some(router) = &config.router else {
         if way == Way::In {
             batch.add_rule(chain, "sealed data", &sealed().verdict(Verdict::Accept));
@@ -280,13 +280,16 @@ fn link_control(batch: &mut Batch, chain: &str, version: Version) {
         batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
     };
     if version.ether_type == V4.ether_type {
-        accept("DHCP", ports(67, 68));
-        accept("IGMP", protocol(IGMP));
+        accept("DHCP", ports(version, 67, 68));
+        accept("IGMP", protocol(version, IGMP));
     } else {
-        accept("DHCPv6", ports(546, 547));
+        accept("DHCPv6", ports(version, 546, 547));
         // MLD 130-132, router and neighbour discovery 133-136, redirect 137; MLDv2 report 143.
-        accept("MLD and neighbour discovery", protocol(ICMPV6).between(ICMP_TYPE, &[130], &[137]));
-        accept("MLDv2", protocol(ICMPV6).equals(ICMP_TYPE, &[143]));
+        accept(
+            "MLD and neighbour discovery",
+            protocol(version, ICMPV6).between(ICMP_TYPE, &[130], &[137]),
+        );
+        accept("MLDv2", protocol(version, ICMPV6).equals(ICMP_TYPE, &[143]));
     }
 }
 
@@ -305,8 +308,9 @@ fn management_server(
     };
     let mut accept = |what: &str, server: &SocketAddr, (address, port): (Field, Field)| {
         let Some(octets) = octets(server.ip(), version) else { return };
-        let rule =
-            protocol(TCP).equals(address, &octets).equals(port, &server.port().to_be_bytes());
+        let rule = protocol(version, TCP)
+            .equals(address, &octets)
+            .equals(port, &server.port().to_be_bytes());
         batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
     };
     match &config.router {
@@ -352,7 +356,7 @@ fn multicast(batch: &mut Batch, chain: &str, mode: Mode, version: Version, way: 
 /// quote a protected flow, so the agent sees them.
 fn link_local(batch: &mut Batch, chain: &str, mode: Mode, way: Way) {
     if way == Way::In {
-        let errors = protocol(ICMPV6).between(ICMP_TYPE, &[0], &[127]);
+        let errors = protocol(V6, ICMPV6).between(ICMP_TYPE, &[0], &[127]);
         batch.add_rule(chain, "ICMPv6 errors", &errors.verdict(Verdict::Return));
     }
     for address in [V6.source, V6.target] {
@@ -373,13 +377,15 @@ fn group(rule: Rule) -> Rule {
     rule.masked(ETHER_TARGET_FIRST, &GROUP_BIT, &GROUP_BIT)
 }
 
-fn protocol(number: u8) -> Rule {
-    Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number])
+/// Packets of this protocol whose transport header can be looked at.
+fn protocol(version: Version, number: u8) -> Rule {
+    let rule = Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number]);
+    if version.ether_type == V6.ether_type { rule.not_fragmented() } else { rule }
 }
 
-fn ports(low: u16, high: u16) -> Rule {
+fn ports(version: Version, low: u16, high: u16) -> Rule {
     let (low, high) = (low.to_be_bytes(), high.to_be_bytes());
-    protocol(UDP).between(PORT_SOURCE, &low, &high).between(PORT_TARGET, &low, &high)
+    protocol(version, UDP).between(PORT_SOURCE, &low, &high).between(PORT_TARGET, &low, &high)
 }
 
 /// The first bytes of an address.

@@ -23,7 +23,9 @@ pub(crate) enum Base {
     Link,
     /// IPv4 or IPv6.
     Network,
-    /// TCP, UDP, ICMP; does not match in fragments but the first.
+    /// TCP, UDP, ICMP. In IPv6 ask for [`Rule::not_fragmented`] first: the kernel looks for the
+    /// transport header of a later fragment at the start of the frame (seen on Linux 6.18). In IPv4
+    /// it does not match there.
     Transport,
 }
 
@@ -51,6 +53,19 @@ impl Rule {
             data.attr_be32(META_REGISTER, REG32);
         });
         self.compare(libc::NFT_CMP_EQ, value)
+    }
+
+    /// Matches IPv6 packets without a fragment header.
+    pub(crate) fn not_fragmented(mut self) -> Self {
+        const FRAGMENT: u8 = 44;
+        self.expression("exthdr", |data| {
+            data.attr_be32(EXTHDR_REGISTER, REG32);
+            data.attr(EXTHDR_TYPE, &[FRAGMENT]);
+            data.attr_be32(EXTHDR_OFFSET, 0);
+            data.attr_be32(EXTHDR_LEN, 1);
+            data.attr_be32(EXTHDR_FLAGS, EXTHDR_F_PRESENT);
+        });
+        self.compare(libc::NFT_CMP_EQ, &[0])
     }
 
     /// Matches if the field has this value.

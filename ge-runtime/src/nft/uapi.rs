@@ -39,6 +39,13 @@ pub(crate) const PAYLOAD_REGISTER: u16 = 1;
 pub(crate) const PAYLOAD_BASE: u16 = 2;
 pub(crate) const PAYLOAD_OFFSET: u16 = 3;
 pub(crate) const PAYLOAD_LEN: u16 = 4;
+pub(crate) const EXTHDR_REGISTER: u16 = 1;
+pub(crate) const EXTHDR_TYPE: u16 = 2;
+pub(crate) const EXTHDR_OFFSET: u16 = 3;
+pub(crate) const EXTHDR_LEN: u16 = 4;
+pub(crate) const EXTHDR_FLAGS: u16 = 5;
+/// Whether the header is there, instead of what is in it.
+pub(crate) const EXTHDR_F_PRESENT: u32 = 1;
 pub(crate) const IMMEDIATE_REGISTER: u16 = 1;
 pub(crate) const IMMEDIATE_DATA: u16 = 2;
 pub(crate) const LOOKUP_SET: u16 = 1;

@@ -91,6 +91,11 @@ impl Agent {
         Self { hook, config, seen, stop, thread }
     }
 
+    /// What was seen since the last call of [`Agent::seen`], which goes on waiting for it.
+    pub(crate) fn all_seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
     /// What was seen since the last call.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         std::mem::take(&mut self.seen.lock().unwrap())

@@ -1,11 +1,11 @@
 //! Packets come to the TUN whole, and both ways back work.
 
 use crate::agent::{Agent, Policy};
-use crate::namespace::{Pair, pings};
-use crate::probe::PATIENCE;
+use crate::namespace::{MAC_A, MAC_B, Pair, pings};
+use crate::probe::{PATIENCE, UdpFrame, inject};
 use ge_core::Mode;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv6Addr, TcpListener, TcpStream};
 
 const V4: u16 = 0x0800;
 const V6: u16 = 0x86dd;
@@ -90,4 +90,43 @@ fn tcp_passes_in_super_packets() {
         }
         agent.stop();
     }
+}
+
+/// The kernel looks for ports and types of a later IPv6 fragment at the start of the frame, where
+/// the Ethernet address of the receiver is: 0x82 is also a type of neighbour discovery.
+#[test]
+fn later_fragments_are_not_taken_for_neighbour_discovery() {
+    let pair = Pair::new();
+    pair.b.sh("ip link set eth0 address 82:00:00:00:00:0b");
+    let agent = Agent::start(&pair.a, Mode::Closed, Policy::Pass);
+    for address in ["10.9.0.2", "fd09::2"] {
+        let (answered, output) = pair.a.try_sh(&format!("ping -n -q -s 4000 -c 1 -W 2 {address}"));
+        let seen = agent.seen();
+        let outgoing = seen.iter().filter(|seen| seen.outgoing).count();
+        assert!(answered && outgoing == 3, "{address}: {outgoing} of 3 fragments came\n{output}");
+    }
+    agent.stop();
+}
+
+/// The same on arrival, where the frame begins with the IP header: its second word is the flow
+/// label, which the sender chooses, and the rule for sealed data looks at such a place.
+#[test]
+fn later_fragments_are_not_taken_for_sealed_data() {
+    let pair = Pair::new();
+    let agent = Agent::start(&pair.a, Mode::Closed, Policy::Drop);
+    let mut packet = vec![0x60, 0x00, 0x16, 0xe9, 0x00, 0x18, 44, 64];
+    packet.extend_from_slice(&"fd09::2".parse::<Ipv6Addr>().unwrap().octets());
+    packet.extend_from_slice(&"fd09::1".parse::<Ipv6Addr>().unwrap().octets());
+    // Next header UDP, offset 8, no more fragments; then its data.
+    packet.extend_from_slice(&[17, 0, 0, 8, 0, 0, 0, 1]);
+    packet.extend_from_slice(&[0x5a; 16]);
+    inject(&pair.b, &[&MAC_A[..], &MAC_B, &[0x86, 0xdd], &packet].concat());
+    inject(&pair.b, &UdpFrame::b_to_a((7000, 7000)).bytes(&[], b"fence"));
+    let fence = (0..1000).any(|_| {
+        pair.a.sh("true");
+        agent.all_seen().iter().any(|seen| seen.ether_type() == V4)
+    });
+    assert!(fence, "nothing comes to the agent");
+    assert_eq!(agent.count(V6), (0, 1), "a fragment with the flow label 5865 passed the agent");
+    agent.stop();
 }
