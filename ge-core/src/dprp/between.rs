@@ -89,7 +89,8 @@ pub struct Answered {
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
-    dde: SeenDde,
+    /// The DDE it answers.
+    pub dde: SeenDde,
 }
 
 impl Witness<'_> {
@@ -308,12 +309,6 @@ impl Answered {
             shares: facts.place == Place::Destination && tags::matching(&facts.tags, own) != 0,
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
-    }
-
-    /// A signed NOMATCH of this agent in its place.
-    #[must_use]
-    pub fn replace(&self, witness: &Witness<'_>, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
-        self.dde.refuse(witness, rng, unix)
     }
 }
 

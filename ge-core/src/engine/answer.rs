@@ -172,7 +172,7 @@ impl Engine {
     }
 
     /// True for the CDN of a negotiation that data confirmed.
-    fn is_late_cdn(&self, id: NegotiationId, arrival: Option<Arrival>) -> bool {
+    pub(super) fn is_late_cdn(&self, id: NegotiationId, arrival: Option<Arrival>) -> bool {
         let row = arrival.and_then(|arrival| self.pit.get(arrival.pair));
         row.and_then(Row::protected).is_some_and(|protected| protected.confirmed == Some(id))
     }
@@ -183,9 +183,8 @@ impl Engine {
         &mut self,
         id: NegotiationId,
         message: &[u8],
-        arrival: impl Into<Option<Arrival>>,
+        arrival: Option<Arrival>,
     ) -> bool {
-        let arrival = arrival.into();
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
         if answer.request != message {
             return false;
@@ -297,8 +296,8 @@ impl Engine {
         if !self.answers.nomatch.take(NOMATCH_PER_SECOND, now.mono) {
             return Err(DropReason::TableFull);
         }
+        let router = !self.is_local(pair.local.0);
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let router = !self.local_addresses.contains(&pair.local.0);
         let reply =
             dde.refuse(keyring, router, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
         let answer = Answer {

@@ -5,7 +5,7 @@
 use super::Engine;
 use super::outgoing::{PACKET_AT, is_many};
 use super::passing::Passage;
-use super::row::{Row, RowState, Via};
+use super::row::{RowState, Via};
 use crate::addr::WireAddr;
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
@@ -15,7 +15,7 @@ use crate::limits::DATA_PORT;
 use crate::reassembly::Reassembled;
 use crate::shim::Shim;
 use crate::wire::dprp::{self, Kind};
-use crate::wire::icmp::{is_link_control, parse_echo};
+use crate::wire::icmp::{Echo, is_link_control, parse_echo};
 use crate::wire::ip::{self, IpView};
 use crate::wire::protocol;
 use crate::{DropReason, Mode, Now};
@@ -35,6 +35,18 @@ pub(super) struct Arrival {
 }
 
 impl Arrival {
+    /// `way` is the interface and whether the packet leaves by it.
+    fn new(echo: &Echo<'_>, view: &IpView, pair: HostPair, way: (Interface, bool)) -> Self {
+        let (interface, leaving) = way;
+        let (request, id, seq, hop_limit) = (echo.request, echo.id, echo.seq, view.hop_limit);
+        Self { pair, interface, leaving, request, id, seq, hop_limit }
+    }
+
+    /// The two hosts as the initiator sees them: a reply goes back along the flow.
+    pub(super) const fn flow(&self) -> HostPair {
+        if self.leaving == self.request { self.pair } else { self.pair.reversed() }
+    }
+
     /// Source and destination of the packet.
     pub(super) const fn ends(&self) -> (IpAddr, IpAddr) {
         let (local, remote) = (self.pair.local.0, self.pair.remote.0);
@@ -108,10 +120,7 @@ impl Engine {
         }
         let Some(echo) = parse_echo(packet, view) else { return Message::None };
         let Some(header) = dprp::peek(echo.payload) else { return Message::None };
-        let (request, id, seq) = (echo.request, echo.id, echo.seq);
-        let (interface, leaving) = way;
-        let hop_limit = view.hop_limit;
-        let arrival = Arrival { pair, interface, leaving, request, id, seq, hop_limit };
+        let arrival = Arrival::new(&echo, view, pair, way);
         if self.is_router() && !self.is_for_us(&header, arrival) {
             return match self.message_passes(echo.payload, arrival, now) {
                 Passage::On => Message::Passes,
@@ -134,10 +143,7 @@ impl Engine {
         if self.message_in(whole, &view, pair, way, now) == Message::Passes
             && let Some(echo) = parse_echo(whole, &view)
         {
-            let (interface, leaving) = way;
-            let (request, id, seq, hop_limit) = (echo.request, echo.id, echo.seq, view.hop_limit);
-            let arrival = Arrival { pair, interface, leaving, request, id, seq, hop_limit };
-            self.send_along(arrival, echo.payload);
+            self.send_along(Arrival::new(&echo, &view, pair, way), echo.payload);
         }
         Message::Used
     }
@@ -150,9 +156,8 @@ impl Engine {
         if arrival.request {
             return self.answers.has(header.sid_i);
         }
-        let confirmed = self.pit.get(arrival.pair).and_then(Row::protected);
         self.negotiations.contains_key(&header.sid_i)
-            || confirmed.is_some_and(|protected| protected.confirmed == Some(header.sid_i))
+            || self.is_late_cdn(header.sid_i, Some(arrival))
     }
 
     /// A stranger's first packet to a machine behind this open router passes at once; whether an

@@ -14,7 +14,7 @@
 use super::Engine;
 use super::incoming::Arrival;
 use super::row::{Row, RowState, SealedPath, Transit, Via};
-use crate::addr::WireAddr;
+use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Committed, Reject, SeenDde, SessionParameters, Tentative, Witness};
 use crate::flow::HostPair;
 use crate::icmp_error::{parse_error, quoted_parse};
@@ -87,7 +87,8 @@ impl Engine {
     }
 
     /// Whose side of a flow this agent is on. Both ends inside: it speaks for whoever sends.
-    fn place(&self, source: IpAddr, destination: IpAddr) -> Place {
+    fn place(&self, arrival: Arrival) -> Place {
+        let HostPair { local: FlowAddr(source), remote: FlowAddr(destination) } = arrival.flow();
         if self.stands_for(source) {
             Place::Source
         } else if self.stands_for(destination) {
@@ -100,13 +101,14 @@ impl Engine {
     /// A negotiation message between other agents.
     pub(super) fn message_passes(&mut self, message: &[u8], arrival: Arrival, now: Now) -> Passage {
         let Some(header) = dprp::peek(message) else { return Passage::On };
+        let place = self.place(arrival);
         let passed = match (header.kind, arrival.request) {
-            (Kind::Dde, true) => self.dde_passes(message, &header, arrival, now),
-            (Kind::Dde, false) => self.reflection_passes(message, arrival, now),
-            (Kind::Rgi, false) => self.rgi_passes(message, &header, arrival, now),
-            (Kind::Mpit, true) => self.mpit_passes(message, arrival, now),
+            (Kind::Dde, true) => self.dde_passes(message, place, arrival, now),
+            (Kind::Dde, false) => self.reflection_passes(message, place, arrival, now),
+            (Kind::Rgi, false) => self.rgi_passes(message, &header, place, arrival, now),
+            (Kind::Mpit, true) => self.mpit_passes(message, place, arrival, now),
             (Kind::Cdn, false) => self.cdn_passes(message, &header, arrival, now),
-            (Kind::NoMatch, false) => self.nomatch_passes(message, &header, arrival, now),
+            (Kind::NoMatch, false) => self.nomatch_passes(message, &header, place, arrival, now),
             _ => Err(DropReason::BadMessage),
         };
         passed.unwrap_or_else(|reason| {
@@ -122,14 +124,12 @@ impl Engine {
     fn dde_passes(
         &mut self,
         message: &[u8],
-        header: &Header,
+        place: Place,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
-        let (source, destination) = arrival.ends();
-        match self.place(source, destination) {
+        let SeenDde { id, .. } = self.see_dde(message, now)?;
+        match place {
             Place::Source => {
                 self.yield_to_inner(arrival.pair, now);
                 return Ok(Passage::On);
@@ -137,17 +137,22 @@ impl Engine {
             Place::Between => return Ok(Passage::On),
             Place::Destination => {}
         }
-        if self.repeats_answered(header.sid_i, message, arrival) {
+        if self.repeats_answered(id, message, Some(arrival)) {
             return Ok(Passage::Stop);
         }
-        if self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&header.sid_i) {
+        if self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&id) {
             let asked = Asked { message: message.to_vec(), arrival, since: now.mono, repeats: 0 };
-            self.passing.asked.insert(header.sid_i, asked);
-            let wait = self.unanswered_wait(destination);
-            self.timers.set(now.mono + wait, Timer::Unanswered(header.sid_i));
-            self.timers.set(now.mono + TENTATIVE_LIFETIME, Timer::Unanswered(header.sid_i));
+            self.passing.asked.insert(id, asked);
+            let wait = self.unanswered_wait(arrival.flow().remote.0);
+            self.timers.set(now.mono + wait, Timer::Unanswered(id));
+            self.timers.set(now.mono + TENTATIVE_LIFETIME, Timer::Unanswered(id));
         }
         Ok(Passage::On)
+    }
+
+    fn see_dde(&self, message: &[u8], now: Now) -> Result<SeenDde, DropReason> {
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
+        SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())
     }
 
     /// An agent behind this router asks for a flow that the router protects itself: it came up or
@@ -197,26 +202,20 @@ impl Engine {
     fn reflection_passes(
         &mut self,
         message: &[u8],
+        place: Place,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let seen =
-            SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
-        let (destination, source) = arrival.ends();
-        match (self.place(source, destination), self.mode()) {
+        let seen = self.see_dde(message, now)?;
+        match (place, self.mode()) {
             (Place::Destination, _) => {
                 self.passing.asked.remove(&seen.id);
-                if !self.repeats_answered(seen.id, message, arrival) {
+                if !self.repeats_answered(seen.id, message, Some(arrival)) {
                     self.consume_dde(message, Via::Echo, Some(arrival), now)?;
                 }
                 Ok(Passage::Stop)
             }
-            (place, Mode::Closed) => {
-                self.refuse_passing(arrival, place, now, |witness, rng, now| {
-                    seen.refuse(witness, rng, now.unix)
-                })
-            }
+            (_, Mode::Closed) => self.refuse_passing(&seen, place, arrival, now),
             (Place::Source | Place::Between, Mode::Open) => Ok(Passage::On),
         }
     }
@@ -225,12 +224,11 @@ impl Engine {
         &mut self,
         message: &[u8],
         header: &Header,
+        place: Place,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
         self.passing.asked.remove(&header.sid_i);
-        let (destination, source) = arrival.ends();
-        let place = self.place(source, destination);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
@@ -247,6 +245,7 @@ impl Engine {
         &mut self,
         message: &[u8],
         header: &Header,
+        place: Place,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
@@ -254,8 +253,7 @@ impl Engine {
         let answered =
             Answered::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
         let asked = self.passing.asked.remove(&header.sid_i);
-        let (destination, source) = arrival.ends();
-        match (self.place(source, destination), answered.mode) {
+        match (place, answered.mode) {
             (Place::Destination, Mode::Open) => {
                 if let Some(Asked { message, .. }) = asked
                     && self.take_over(&message, arrival, now)?
@@ -273,25 +271,21 @@ impl Engine {
         if self.mode() == Mode::Open || answered.mode == Mode::Closed {
             return Ok(Passage::On);
         }
-        let place = self.place(source, destination);
-        self.refuse_passing(arrival, place, now, |witness, rng, now| {
-            answered.replace(witness, rng, now.unix)
-        })
+        self.refuse_passing(&answered.dde, place, arrival, now)
     }
 
     fn mpit_passes(
         &mut self,
         message: &[u8],
+        place: Place,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let (source, destination) = arrival.ends();
-        let place = self.place(source, destination);
         let Self { keyring, passing, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
         let tentative = witness
-            .consume_mpit(message, HostPair::new(source, destination), now.unix)
+            .consume_mpit(message, arrival.flow(), now.unix)
             .map_err(|reject| reject.drop_reason())?;
         let id = tentative.id();
         if passing.tentative.len() >= PASSING && !passing.tentative.contains_key(&id) {
@@ -416,10 +410,10 @@ impl Engine {
     /// Sends this agent's own NOMATCH in place of what passes.
     fn refuse_passing(
         &mut self,
-        arrival: Arrival,
+        seen: &SeenDde,
         place: Place,
+        arrival: Arrival,
         now: Now,
-        create: impl FnOnce(&Witness<'_>, &mut crate::crypto::Rng, Now) -> Option<Vec<u8>>,
     ) -> Result<Passage, DropReason> {
         if !self.answers.may_refuse(NOMATCH_PER_SECOND, now.mono) {
             return Err(DropReason::TableFull);
@@ -427,7 +421,7 @@ impl Engine {
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let nomatch = create(&witness, rng, now).ok_or(DropReason::BadMessage)?;
+        let nomatch = seen.refuse(&witness, rng, now.unix).ok_or(DropReason::BadMessage)?;
         self.send_along(arrival, &nomatch);
         Ok(Passage::Stop)
     }
