@@ -58,6 +58,6 @@ pub(crate) fn unexpected() -> Failure {
     Failure::new(Exit::Failure, message)
 }
 
-fn ask(settings: &Settings, request: &Request) -> Result<Answer, Failure> {
+pub(crate) fn ask(settings: &Settings, request: &Request) -> Result<Answer, Failure> {
     Ok(Client::connect(&settings.run.socket)?.ask(request)?)
 }

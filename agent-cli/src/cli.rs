@@ -4,14 +4,15 @@
 //! `{program}` where [`command`] puts it.
 
 use crate::Agent;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueHint};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 use ge_runtime::config_file::keys;
 use ge_runtime::exit::Exit;
 use ge_runtime::report::Verdict;
 use ge_runtime::telemetry::LogFormat;
+use serde::Serialize;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
@@ -67,6 +68,13 @@ pub(crate) enum Command<F: Args> {
     Flows(FlowsOptions),
     /// Ask for the verdict of a host, negotiate if needed, and measure an echo.
     Ping(PingOptions),
+    /// Show which agents are on the path to a host, in order, and which part they protect.
+    Path(PathOptions),
+    /// Explain the verdict between two hosts across every agent on the path, and what would change
+    /// it.
+    Trace(TraceOptions),
+    /// Explain a flow as `flows` lists it, without asking anybody.
+    Why(WhyOptions),
     /// Stop the agent; with --purge, remove everything it left on this machine.
     Down(DownOptions),
     /// Print the metrics of the running agent.
@@ -90,6 +98,9 @@ impl<F: Args> Command<F> {
             Self::Status(StatusOptions { json, .. })
             | Self::Flows(FlowsOptions { json, .. })
             | Self::Ping(PingOptions { json, .. })
+            | Self::Path(PathOptions { json, .. })
+            | Self::Trace(TraceOptions { json, .. })
+            | Self::Why(WhyOptions { json, .. })
             | Self::Down(DownOptions { json, .. })
             | Self::Config { command: ConfigCommand::Test { json, .. } } => *json,
             Self::Run(_) | Self::Metrics | Self::Completion { .. } => false,
@@ -137,7 +148,62 @@ pub(crate) struct FlowsOptions {
     /// Only flows with this verdict: protected, clear, transit, dropped or pending.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<Verdict>,
-    /// Print one JSON object, schema {program}.flows/1.
+    /// Print changes as they happen, until interrupted.
+    #[arg(long)]
+    pub(crate) follow: bool,
+    /// Print one JSON object, schema {program}.flows/1; with --follow one a line, schema
+    /// {program}.flow-change/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PathOptions {
+    /// Name or address of the other host.
+    #[arg(value_hint = ValueHint::Hostname)]
+    pub(crate) host: String,
+    /// Print one JSON object, schema {program}.path/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TraceOptions {
+    /// Address packets come from. This agent must speak for it, or for the other.
+    #[arg(value_hint = ValueHint::Hostname)]
+    pub(crate) source: String,
+    /// Address they go to.
+    #[arg(value_hint = ValueHint::Hostname)]
+    pub(crate) destination: String,
+    /// Protocol that is asked about.
+    #[arg(short = 'p', long, value_enum)]
+    pub(crate) protocol: Option<Protocol>,
+    /// Destination port that is asked about.
+    #[arg(long, value_name = "PORT", requires = "protocol")]
+    pub(crate) dport: Option<u16>,
+    /// Print one JSON object, schema {program}.trace/1.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `trace -p` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP or ICMPv6.
+    Icmp,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhyOptions {
+    /// The other side's address, or ours and the other side's.
+    #[arg(required = true, num_args = 1..=2, value_names = ["LOCAL", "REMOTE"])]
+    pub(crate) flow: Vec<IpAddr>,
+    /// Print one JSON object, schema {program}.why/1.
     #[arg(long)]
     pub(crate) json: bool,
 }

@@ -1,6 +1,8 @@
 //! Every command's output against a file under `tests/golden`. A change of wording or shape shows
 //! up in review as a changed file; write them anew with `GES_GOLDEN=write cargo test -p agent-cli`.
 
+mod explain;
+
 use crate::agent::verdict;
 use crate::config::Settings;
 use crate::down::DownReport;
@@ -47,6 +49,10 @@ fn flow(remote: &str, verdict: &'static str, reason: &'static str, idle: u64) ->
         peer: None,
         ends: None,
         path: Vec::new(),
+        denial: None,
+        asking: false,
+        ask_again: None,
+        left: None,
         age: Duration::from_millis(3_600_500),
         idle: Duration::from_secs(idle),
         bytes_in: 4_096,
@@ -60,6 +66,8 @@ fn protected(remote: &str, idle: u64) -> FlowSnapshot {
     FlowSnapshot {
         peer: Some(PeerSnapshot {
             agent: GeId([0x81; 16]),
+            router: false,
+            speaks_for: false,
             group: GroupId(7),
             group_name: "sales".to_owned(),
             epoch: Epoch(3),

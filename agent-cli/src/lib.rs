@@ -10,7 +10,9 @@ mod capabilities;
 mod cli;
 mod config;
 mod down;
+mod explain;
 mod failure;
+mod follow;
 mod ping;
 mod render;
 mod run;
@@ -74,8 +76,12 @@ fn dispatch<A: Agent>(cli: Cli<A::Flags>) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(options) => run::run(Settings::load::<A>(&cli.common, Some(&options))?),
         Command::Status(options) => agent::status(&settings()?, &options),
+        Command::Flows(options) if options.follow => follow::run(&settings()?, &options),
         Command::Flows(options) => agent::flows(&settings()?, &options),
         Command::Ping(options) => ping::run(&settings()?, &options),
+        Command::Path(options) => explain::path(&settings()?, &options),
+        Command::Trace(options) => explain::trace(&settings()?, &options),
+        Command::Why(options) => explain::why(&settings()?, &options),
         Command::Metrics => agent::metrics(&settings()?),
         Command::Down(options) => {
             down::run(&Settings::load::<A>(&cli.common, Some(&options.as_agent()))?, &options)

@@ -109,7 +109,7 @@ impl PingReport {
     }
 }
 
-fn resolve(host: &str) -> Result<IpAddr, Failure> {
+pub(crate) fn resolve(host: &str) -> Result<IpAddr, Failure> {
     if let Ok(address) = host.parse() {
         return Ok(address);
     }

@@ -1,5 +1,6 @@
 //! Reports as text for people and JSON for scripts. Pure: the same report prints the same bytes.
 
+pub(crate) mod explain;
 mod table;
 mod units;
 
@@ -16,16 +17,28 @@ use std::fmt::Write;
 use table::Table;
 use units::{bytes, duration, millis};
 
+#[derive(Serialize)]
+struct Named<'a, T> {
+    schema: String,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+fn named<'a, T: Serialize>(program: Program, what: &str, body: &'a T) -> Named<'a, T> {
+    Named { schema: format!("{}.{what}/1", program.name()), body }
+}
+
 /// One JSON object with its schema, `ges.status/1` and the like, indented, with a newline at the end.
 pub(crate) fn json(program: Program, what: &str, body: &impl Serialize) -> String {
-    #[derive(Serialize)]
-    struct Named<'a, T> {
-        schema: String,
-        #[serde(flatten)]
-        body: &'a T,
-    }
-    let schema = format!("{}.{what}/1", program.name());
-    let mut text = serde_json::to_string_pretty(&Named { schema, body })
+    let mut text = serde_json::to_string_pretty(&named(program, what, body))
+        .expect("invariant: reports hold strings and numbers, which JSON can write");
+    text.push('\n');
+    text
+}
+
+/// The same on one line, for streams.
+pub(crate) fn json_line(program: Program, what: &str, body: &impl Serialize) -> String {
+    let mut text = serde_json::to_string(&named(program, what, body))
         .expect("invariant: reports hold strings and numbers, which JSON can write");
     text.push('\n');
     text

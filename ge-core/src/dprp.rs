@@ -32,8 +32,9 @@ mod responder;
 mod tags;
 mod transcript;
 
+pub(crate) use between::reference;
 pub use between::{Answered, Committed, Tentative, Witness};
-pub use initiator::{Initiator, NoMatch};
+pub use initiator::{Initiator, NoMatch, RefusedPath};
 pub use received::{ReceivedDde, SeenDde, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;

@@ -12,9 +12,11 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod changes;
 mod control;
 mod datagrams;
 mod early;
+mod explain;
 mod incoming;
 mod install;
 mod negotiate;
@@ -49,6 +51,7 @@ use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
+use changes::Changes;
 use core::net::IpAddr;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -82,6 +85,7 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     coalescer: Coalescer,
     counters: Counters,
+    changes: Changes,
     ephemerals: Ephemerals,
     rng: Rng,
 }
@@ -115,6 +119,7 @@ impl Engine {
             outputs: VecDeque::new(),
             coalescer: Coalescer::new(),
             counters: Counters::new(),
+            changes: Changes::default(),
             ephemerals: Ephemerals::default(),
             rng,
         }

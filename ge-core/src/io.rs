@@ -5,7 +5,7 @@ use crate::flow::{Direction, HostPair};
 use crate::id::Interface;
 use crate::now::Instant;
 use crate::wire::dprp::{Consent, Place};
-use crate::{DropReason, Epoch, GeId, GroupId, Mode};
+use crate::{DropReason, Epoch, GeId, GroupId, Mode, Transit};
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -274,6 +274,15 @@ pub struct FlowSnapshot {
     pub ends: Option<[GeId; 2]>,
     /// Agents between the two ends, the one nearest the initiator first.
     pub path: Vec<PathAgent>,
+    /// Who denied it a session when it was last asked about; not while it is protected.
+    pub denial: Option<Denial>,
+    /// It is being asked about now.
+    pub asking: bool,
+    /// Until it is asked about again, if somebody uses it then; `None` while it is being asked
+    /// about, or has a session.
+    pub ask_again: Option<Duration>,
+    /// Until the verdict ends by itself, where it does.
+    pub left: Option<Duration>,
     /// Since the row was made.
     pub age: Duration,
     /// Since the last packet.
@@ -301,11 +310,79 @@ pub struct PathAgent {
     pub shares_group: bool,
 }
 
+/// Why a flow has no session: what agents signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    /// Who decided.
+    pub by: Speaker,
+    /// Who would have been the other end, if somebody on the way decided.
+    pub end: Option<Speaker>,
+    /// The agents between, the one nearest this agent first; `by` is among them then.
+    pub path: Vec<PathAgent>,
+}
+
+/// An agent that spoke about a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speaker {
+    /// Its id, if its whole certificate was seen.
+    pub agent: Option<GeId>,
+    /// First 8 bytes of SHA-256 of its certificate.
+    pub certificate: [u8; 8],
+    /// It is certified as a router; `None` if its whole certificate was not seen.
+    pub router: Option<bool>,
+    /// It spoke for another machine's address.
+    pub speaks_for: bool,
+    /// Its mode.
+    pub mode: Mode,
+    /// What it asks of sessions that pass, if it said so.
+    pub transit: Option<Transit>,
+    /// Whose side it is on.
+    pub place: Place,
+    /// It holds a group of this agent's, or recognised one of an end's as its own.
+    pub shares_group: bool,
+}
+
+/// A row whose verdict changed.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// The two hosts.
+    pub pair: HostPair,
+    /// The row now; `None` if it is gone.
+    pub flow: Option<FlowSnapshot>,
+}
+
+/// What this agent knows about two hosts before it asks anybody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// `local` is an address of this machine.
+    pub own: bool,
+    /// This agent may speak for `local`.
+    pub stands_for: bool,
+    /// `remote` is worth asking about, by the policy or as a neighbour.
+    pub in_scope: bool,
+    /// The policy says that `remote` is never talked to in clear.
+    pub must_protect: bool,
+    /// `remote` was protected within a day, so that it is not talked to in clear.
+    pub remembered: bool,
+    /// A certificate and keys are in force.
+    pub can_ask: bool,
+    /// This agent's mode.
+    pub mode: Mode,
+    /// What this agent asks of sessions that pass.
+    pub transit: Transit,
+    /// First 8 bytes of SHA-256 of its certificate, once it has one.
+    pub certificate: Option<[u8; 8]>,
+}
+
 /// The agent at the other end of a protected flow.
 #[derive(Clone, Debug)]
 pub struct PeerSnapshot {
     /// Its id.
     pub agent: GeId,
+    /// It is certified as a router.
+    pub router: bool,
+    /// It speaks for another machine: sealed packets go to another address than the flow's.
+    pub speaks_for: bool,
     /// Group whose key both proved.
     pub group: GroupId,
     /// Name of the group.

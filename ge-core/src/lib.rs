@@ -43,6 +43,7 @@ pub mod now;
 pub mod pit;
 pub mod reassembly;
 pub mod replay;
+pub mod rule;
 pub mod segment;
 pub mod shim;
 pub mod timer;

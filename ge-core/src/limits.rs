@@ -183,6 +183,10 @@ pub const REASSEMBLY_SLOTS: usize = 64;
 /// Fragments of one message arrive within this time, or the message is sent again anyway.
 pub const REASSEMBLY_LIFETIME: Duration = Duration::from_secs(1);
 
+/// Changed rows that wait, within one turn of the engine, for whoever follows them. A turn takes 64
+/// frames and 16 buffers from each descriptor.
+pub const CHANGES_PER_TURN: usize = 1024;
+
 /// A negotiation message is never larger: with IPv6 and ICMP headers it fits 1,280 bytes.
 pub const MESSAGE_MAX: usize = 1232;
 

@@ -9,7 +9,8 @@
 //!                        eventfd-+
 //! ```
 
-use ge_core::io::{FlowSnapshot, Snapshot};
+use ge_core::flow::HostPair;
+use ge_core::io::{Change, FlowSnapshot, Outlook, Snapshot};
 use ge_core::membership::Membership;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;
@@ -18,7 +19,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{self, TrySendError};
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc as mpsc_async, oneshot};
 
 /// Commands waiting for the engine thread. Far more than the control socket admits at once; when
 /// it is full the engine is stuck, and waiting longer would only hide that.
@@ -35,6 +36,15 @@ pub enum Command {
         /// Answered once the verdict is known, or with the row as it is after the ladder.
         reply: oneshot::Sender<ProbeReply>,
     },
+    /// What is known about two hosts, one of which this agent stands for.
+    Explain {
+        /// Who, and whether to ask the agents on the path.
+        question: Question,
+        /// Answered once the verdict is known and nobody is being asked any more.
+        reply: oneshot::Sender<Explained>,
+    },
+    /// Tell of every row whose verdict changes, until the receiver is gone.
+    Follow(mpsc_async::Sender<Told>),
     /// Put a new version of the membership in force.
     Install(Box<Membership>),
     /// This host was removed: forget the keys.
@@ -50,6 +60,50 @@ pub struct ProbeReply {
     pub flow: Option<FlowSnapshot>,
     /// From the command to this answer.
     pub took: Duration,
+}
+
+/// What [`Command::Explain`] is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    /// Source of the flow; `None`: the address the kernel would use.
+    pub source: Option<IpAddr>,
+    /// Destination of the flow.
+    pub destination: IpAddr,
+    /// Negotiate if there is no answer yet.
+    pub ask: bool,
+}
+
+/// What came of [`Command::Explain`].
+#[derive(Clone, Debug)]
+pub enum Explained {
+    /// This agent stands for neither of the two.
+    Strangers,
+    /// Packets between them do not pass an interface under the hook.
+    NotHooked,
+    /// This.
+    Known(Box<Known>),
+}
+
+/// A pair, and what is known about it.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// The two hosts; `local` is the one this agent stands for.
+    pub pair: HostPair,
+    /// Before asking.
+    pub outlook: Outlook,
+    /// The row, if there is one.
+    pub flow: Option<FlowSnapshot>,
+    /// From the command to this answer.
+    pub took: Duration,
+}
+
+/// What a follower is told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Changes it was not told of before this one, because it reads too slowly.
+    pub lost: u64,
+    /// The change.
+    pub change: Change,
 }
 
 /// Why a command did not reach the engine.
@@ -94,6 +148,15 @@ impl CommandSender {
     pub async fn probe(&self, remote: IpAddr) -> Result<ProbeReply, SendError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Probe { remote, reply })?;
+        answer.await.map_err(|_| SendError::Stopped)
+    }
+}
+
+impl CommandSender {
+    /// Asks what is known about two hosts and waits for it.
+    pub async fn explain(&self, question: Question) -> Result<Explained, SendError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Explain { question, reply })?;
         answer.await.map_err(|_| SendError::Stopped)
     }
 }

@@ -14,6 +14,8 @@
 mod client;
 mod console;
 mod credentials;
+mod explain;
+mod follow;
 mod protocol;
 mod server;
 mod socket;

@@ -5,6 +5,7 @@
 
 use crate::command::CommandSender;
 use crate::control::{self, Console, ControlSocket};
+use crate::key_client::Directory;
 use crate::metrics::{self, Metrics};
 use crate::notify;
 use crate::options::{RunError, RunOptions};
@@ -13,10 +14,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 
 /// Bound, not yet serving.
-#[derive(Debug)]
 pub struct Frontend {
     socket: ControlSocket,
     metrics: Option<TcpListener>,
+    directory: Option<Directory>,
 }
 
 impl Frontend {
@@ -29,7 +30,13 @@ impl Frontend {
             listener.set_nonblocking(true).map_err(failed)?;
             Ok(listener)
         });
-        Ok(Self { socket, metrics: metrics.transpose()? })
+        Ok(Self { socket, metrics: metrics.transpose()?, directory: None })
+    }
+
+    /// Asks `directory` for the names of other agents.
+    #[must_use]
+    pub fn with_directory(self, directory: Directory) -> Self {
+        Self { directory: Some(directory), ..self }
     }
 
     /// Serves until the task is dropped. Call it within a tokio runtime; it returns only if a
@@ -40,7 +47,7 @@ impl Frontend {
         facts: SharedFacts,
         counted: Arc<Metrics>,
     ) -> Result<(), RunError> {
-        let console = Console::new(engine, facts, counted);
+        let console = Console::new(engine, facts, counted, self.directory);
         let failed = |error| RunError::system("serve the control socket", error);
         let socket = control::serve(self.socket, console.clone());
         let port = async {

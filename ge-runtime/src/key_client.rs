@@ -15,12 +15,14 @@
 mod backoff;
 mod connection;
 mod connector;
+mod directory;
 mod follow;
 mod machine;
 mod tls;
 mod verify;
 
 pub use connector::Connector;
+pub use directory::Directory;
 pub use machine::{Machine, has_aes, host_name};
 pub use verify::Unbelievable;
 

@@ -5,16 +5,21 @@
 //! JSON can be tested against golden files without an agent. Fields are only ever added. Times are
 //! RFC 3339 in UTC, durations seconds, sizes bytes. No report carries a secret.
 
+mod change;
 mod facts;
 mod health;
+mod trace;
 mod verdict;
 
+pub use change::ChangeReport;
 pub use facts::{Facts, ServerFacts, SharedFacts};
 pub use health::{Health, Severity, health};
+pub use trace::{Cause, Names, Remedy, TraceAgent, TraceReport};
 pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
 
 use crate::options::Prefix;
-use ge_core::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use ge_core::Mode;
+use ge_core::io::{Denial, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot, Speaker};
 use ge_core::wire::dprp::{Consent, Place};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -112,6 +117,18 @@ pub struct FlowReport {
     /// Agents between the two ends, the one nearest who asked first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<PathReport>,
+    /// Who denied it a session when it was last asked about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denial: Option<DenialReport>,
+    /// It is being asked about now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub asking: bool,
+    /// Seconds until it may be asked about again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ask_again_seconds: Option<f64>,
+    /// Seconds until the verdict ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_seconds: Option<f64>,
     /// Seconds since the row was made.
     pub age_seconds: f64,
     /// Seconds since its last packet.
@@ -124,6 +141,38 @@ pub struct FlowReport {
     pub packets_in: u64,
     /// Packets sent.
     pub packets_out: u64,
+}
+
+/// Why a flow has no session: what agents signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DenialReport {
+    /// Who decided.
+    pub by: SpeakerReport,
+    /// Who would have been the other end, if somebody on the way decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<SpeakerReport>,
+    /// The agents between, as far as they are known, the one nearest this agent first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<PathReport>,
+}
+
+/// An agent that spoke about a flow.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SpeakerReport {
+    /// Its id in hex, if it is known.
+    pub agent: Option<String>,
+    /// First 8 bytes of SHA-256 of its certificate, in hex.
+    pub certificate: String,
+    /// `host` or `router`, if it is known.
+    pub kind: Option<String>,
+    /// `open` or `closed`.
+    pub mode: String,
+    /// `strict`, `vouched` or `any`, if it said so.
+    pub transit: Option<String>,
+    /// Whom it stands for: `source`, `destination`, or neither: `between`.
+    pub place: String,
+    /// It holds a group of this agent's, or recognised one of an end's as its own.
+    pub shares_group: bool,
 }
 
 /// An agent between the two ends of a protected flow, as it said of itself.
@@ -146,6 +195,12 @@ pub struct PathReport {
 pub struct PeerReport {
     /// Its id in hex.
     pub agent: String,
+    /// `host` or `router`.
+    #[serde(default)]
+    pub kind: String,
+    /// It speaks for another machine.
+    #[serde(default)]
+    pub speaks_for: bool,
     /// `open` or `closed`.
     pub mode: String,
     /// Number of the group whose key both proved.
@@ -247,6 +302,10 @@ impl FlowReport {
             peer: row.peer.as_ref().map(PeerReport::new),
             ends: row.ends.map(|ends| ends.map(|agent| agent.to_string())),
             path: row.path.iter().map(PathReport::new).collect(),
+            denial: row.denial.as_ref().map(DenialReport::new),
+            asking: row.asking,
+            ask_again_seconds: row.ask_again.map(|left| left.as_secs_f64()),
+            left_seconds: row.left.map(|left| left.as_secs_f64()),
             age_seconds: row.age.as_secs_f64(),
             idle_seconds: row.idle.as_secs_f64(),
             bytes_in: row.bytes_in,
@@ -257,13 +316,48 @@ impl FlowReport {
     }
 }
 
+impl DenialReport {
+    fn new(denial: &Denial) -> Self {
+        Self {
+            by: SpeakerReport::new(&denial.by),
+            end: denial.end.as_ref().map(SpeakerReport::new),
+            path: denial.path.iter().map(PathReport::new).collect(),
+        }
+    }
+}
+
+impl SpeakerReport {
+    fn new(speaker: &Speaker) -> Self {
+        Self {
+            agent: speaker.agent.map(|agent| agent.to_string()),
+            certificate: hex::encode(speaker.certificate),
+            kind: speaker.router.map(|router| kind(router).to_owned()),
+            mode: speaker.mode.as_str().to_owned(),
+            transit: speaker.transit.map(|transit| transit.as_str().to_owned()),
+            place: place(speaker.place).to_owned(),
+            shares_group: speaker.shares_group,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        self.mode == Mode::Closed.as_str()
+    }
+}
+
+const fn kind(router: bool) -> &'static str {
+    if router { "router" } else { "host" }
+}
+
+const fn place(place: Place) -> &'static str {
+    match place {
+        Place::Source => "source",
+        Place::Destination => "destination",
+        Place::Between => "between",
+    }
+}
+
 impl PathReport {
     fn new(agent: &PathAgent) -> Self {
-        let place = match agent.place {
-            Place::Source => "source",
-            Place::Destination => "destination",
-            Place::Between => "between",
-        };
         Self {
             certificate: hex::encode(agent.certificate),
             mode: agent.consent.mode().as_str().to_owned(),
@@ -271,7 +365,7 @@ impl PathReport {
                 Consent::Open => None,
                 Consent::Closed(transit) => Some(transit.as_str().to_owned()),
             },
-            place: place.to_owned(),
+            place: place(agent.place).to_owned(),
             shares_group: agent.shares_group,
         }
     }
@@ -281,6 +375,8 @@ impl PeerReport {
     fn new(peer: &PeerSnapshot) -> Self {
         Self {
             agent: peer.agent.to_string(),
+            kind: kind(peer.router).to_owned(),
+            speaks_for: peer.speaks_for,
             mode: peer.mode.as_str().to_owned(),
             group_id: peer.group.0,
             group: peer.group_name.clone(),

@@ -14,6 +14,8 @@ mod control_plane;
 mod devices;
 mod enrolment;
 mod event_loop;
+mod followers;
+mod inquiries;
 mod offer;
 mod probes;
 
@@ -21,7 +23,7 @@ use crate::command::{self, CommandReceiver};
 use crate::entropy;
 use crate::error::KernelError;
 use crate::frontend::Frontend;
-use crate::key_client::KeyClient;
+use crate::key_client::{KeyClient, KeyClientError};
 use crate::metrics::Metrics;
 use crate::options::{RunError, RunOptions};
 use crate::report::SharedFacts;
@@ -72,6 +74,8 @@ pub fn run(
         facts.clone(),
     )?;
     connector.use_hook(path.shared_hook());
+    let directory = client.directory(Arc::new(connector.beside())).map_err(identity_error)?;
+    let frontend = frontend.with_directory(directory);
 
     let (ended, engine_ended) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
@@ -165,6 +169,10 @@ impl DataPath {
             Ended::Failed(error) => Err(error),
         }
     }
+}
+
+fn identity_error(error: KeyClientError) -> RunError {
+    RunError::system("use the identity key", std::io::Error::other(error))
 }
 
 fn kernel_error(error: KernelError) -> RunError {

@@ -10,6 +10,7 @@
 //! | `POST /v1/enrol` | [`EnrolRequest`] | [`Bundle`] |
 //! | `POST /v1/renew` | [`RenewRequest`] | [`Bundle`] |
 //! | `GET /v1/bundle?after=V` | – | [`Bundle`], or 204 after at most 25 s without a newer one |
+//! | `POST /v1/who` | [`WhoRequest`] | [`WhoAnswer`] |
 //! | `GET /healthz` | – | `ok` |
 //!
 //! Everything else is an [`ErrorBody`] with a 4xx or 5xx status. Bodies only ever grow: unknown
@@ -27,6 +28,7 @@ mod prefix;
 mod request;
 mod secret;
 mod token;
+mod who;
 
 pub use bundle::{Bundle, Group, KeyEpoch, Lease, Revocation};
 pub use error::{ErrorBody, ErrorCode};
@@ -36,3 +38,4 @@ pub use prefix::{Prefix, PrefixError};
 pub use request::{EnrolRequest, Kind, Mode, RenewRequest, Transit};
 pub use secret::Secret;
 pub use token::{Fingerprint, ServerAddress, ServerAddressError, Token, TokenError};
+pub use who::{AgentInfo, Explain, WhoAnswer, WhoRequest};

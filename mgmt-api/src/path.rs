@@ -6,6 +6,8 @@ pub const ENROL: &str = "/v1/enrol";
 pub const RENEW: &str = "/v1/renew";
 /// The member's present view; waits for a newer one when given `?after=VERSION`. `GET`.
 pub const BUNDLE: &str = "/v1/bundle";
+/// Names and groups of other members, as far as the policy tells them. `POST`.
+pub const WHO: &str = "/v1/who";
 /// Answers `ok` while the store can be read. `GET`.
 pub const HEALTH: &str = "/healthz";
 

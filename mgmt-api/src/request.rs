@@ -1,6 +1,6 @@
 //! What an agent sends.
 
-use crate::{HexBytes, Prefix, Secret};
+use crate::{Explain, HexBytes, Prefix, Secret};
 use core::fmt;
 use core::str::FromStr;
 use serde::{Deserialize, Serialize};
@@ -98,6 +98,7 @@ macro_rules! words {
 words!(Kind, "kind; write host or router", Host, Router);
 words!(Mode, "mode; write open or closed", Open, Closed);
 words!(Transit, "transit setting; write strict, vouched or any", Strict, Vouched, Any);
+words!(Explain, "setting of explain; write shared or all", Shared, All);
 
 /// Body of `POST /v1/enrol`. The identity key is not in it: it is the TLS client certificate's.
 #[derive(Clone, Debug, Serialize, Deserialize)]

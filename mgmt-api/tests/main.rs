@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use mgmt_api::{
-    Bundle, EnrolRequest, ErrorBody, ErrorCode, Group, HexBytes, HexVec, IssuerStatement, KeyEpoch,
-    Kind, Lease, Mode, Prefix, RenewRequest, Revocation, Secret, ServerAddress, Token, TokenError,
-    Transit, limits,
+    AgentInfo, Bundle, EnrolRequest, ErrorBody, ErrorCode, Group, HexBytes, HexVec,
+    IssuerStatement, KeyEpoch, Kind, Lease, Mode, Prefix, RenewRequest, Revocation, Secret,
+    ServerAddress, Token, TokenError, Transit, WhoAnswer, WhoRequest, limits,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -87,11 +87,41 @@ fn bundle() -> Bundle {
     }
 }
 
+fn who_request() -> WhoRequest {
+    WhoRequest { certificates: vec![HexBytes([0xce; 8])], agents: vec![HexBytes([0xa0; 16])] }
+}
+
+fn who_answer() -> WhoAnswer {
+    let host = AgentInfo {
+        agent: HexBytes([0xa0; 16]),
+        certificate: HexBytes([0xc0; 8]),
+        name: "files".into(),
+        kind: Kind::Host,
+        mode: Mode::Closed,
+        transit: None,
+        groups: vec!["sales".into()],
+        other_groups: 0,
+    };
+    let router = AgentInfo {
+        agent: HexBytes([0xb0; 16]),
+        certificate: HexBytes([0xce; 8]),
+        name: "gen-hq".into(),
+        kind: Kind::Router,
+        mode: Mode::Open,
+        transit: Some(Transit::Any),
+        groups: Vec::new(),
+        other_groups: 2,
+    };
+    WhoAnswer { agents: vec![host, router] }
+}
+
 #[test]
 fn bodies_are_as_the_golden_files_say() {
     golden("enrol-request", &enrol_request());
     golden("renew-request", &RenewRequest { noise_key: HexBytes([3; 32]), aes: false });
     golden("bundle", &bundle());
+    golden("who-request", &who_request());
+    golden("who-answer", &who_answer());
     golden(
         "error",
         &ErrorBody { code: ErrorCode::TokenUsed, message: "the token was used up".into() },

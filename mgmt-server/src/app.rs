@@ -13,13 +13,16 @@ mod maintenance;
 mod member;
 mod policy;
 mod token;
+mod trace;
 mod view;
+mod who;
 
 pub use domain::NewDomain;
 pub use group::GroupSummary;
 pub use member::MemberChange;
 pub use policy::title as policy_title;
 pub use token::{NewToken, TokenState};
+pub use trace::{End, Forecast, Reason, Stop, Traced};
 pub use view::Answer;
 
 use crate::random::EntropyError;

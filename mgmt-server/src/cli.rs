@@ -1,12 +1,12 @@
 //! The command line: nouns with verbs, `--data DIR` everywhere, no secret as an argument.
 
-use crate::app::Error;
-use crate::command::{audit, domain, group, key, member, policy, token};
+use crate::app::{End, Error};
+use crate::command::{audit, domain, group, key, member, policy, token, trace};
 use crate::store::PolicyList;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use core::net::SocketAddr;
 use core::time::Duration;
-use mgmt_api::{Kind, Mode, Prefix, ServerAddress, Transit};
+use mgmt_api::{Explain, Kind, Mode, Prefix, ServerAddress, Transit};
 use std::path::PathBuf;
 
 /// Groups, keys and modes of one domain.
@@ -59,6 +59,17 @@ enum Command {
     /// Who did what
     #[command(subcommand)]
     Audit(Audit),
+    /// What would happen between two hosts, by what the server knows, and what would change it
+    Trace {
+        /// A host that is a member, an address, or NAME=ADDRESS
+        source: End,
+        /// The same
+        destination: End,
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        format: Format,
+    },
 }
 
 /// `init`
@@ -182,7 +193,7 @@ enum Member {
 
 /// `member set`
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["mode", "transit", "prefixes"])]
+#[group(id = "change", required = true, multiple = true, args = ["mode", "transit", "prefixes", "groups"])]
 pub(crate) struct MemberSet {
     /// Name, or id, or its beginning
     pub(crate) id: String,
@@ -197,6 +208,9 @@ pub(crate) struct MemberSet {
     /// Address range a router stands for, instead of those it has; may be given several times
     #[arg(long = "prefix", value_name = "PREFIX")]
     pub(crate) prefixes: Vec<Prefix>,
+    /// Group it joins, beside those it is in; may be given several times
+    #[arg(long = "group", value_name = "GROUP")]
+    pub(crate) groups: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -229,6 +243,13 @@ enum Policy {
     /// Destinations never passed in clear, in open mode either
     #[command(subcommand)]
     MustProtect(Ranges),
+    /// What `ges trace` tells members of each other's groups: those both are in, or all
+    Explain {
+        /// New setting; without it, print the present one
+        setting: Option<ExplainArg>,
+        #[command(flatten)]
+        data: Data,
+    },
 }
 
 /// What can be done with a list of ranges.
@@ -328,6 +349,24 @@ impl From<TransitArg> for Transit {
     }
 }
 
+/// Spelling of [`Explain`] on the command line.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ExplainArg {
+    /// Names of groups both are in, and how many more there are
+    Shared,
+    /// Names of all groups
+    All,
+}
+
+impl From<ExplainArg> for Explain {
+    fn from(explain: ExplainArg) -> Self {
+        match explain {
+            ExplainArg::Shared => Self::Shared,
+            ExplainArg::All => Self::All,
+        }
+    }
+}
+
 impl Ranges {
     fn execute(self, list: PolicyList) -> Result<(), Error> {
         match self {
@@ -362,6 +401,12 @@ impl Cli {
             Command::Key(Key::Issue { data, root_key }) => key::issue(&data, root_key.as_deref()),
             Command::Policy(Policy::Scope(ranges)) => ranges.execute(PolicyList::SearchScope),
             Command::Policy(Policy::MustProtect(ranges)) => ranges.execute(PolicyList::MustProtect),
+            Command::Policy(Policy::Explain { setting, data }) => {
+                policy::explain(&data, setting.map(Into::into))
+            }
+            Command::Trace { source, destination, data, format } => {
+                trace::trace(&data, &source, &destination, format)
+            }
             Command::Audit(Audit::List { data, format, limit }) => {
                 audit::list(&data, format, limit)
             }

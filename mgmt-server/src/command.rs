@@ -8,6 +8,7 @@ pub(crate) mod member;
 mod output;
 pub(crate) mod policy;
 pub(crate) mod token;
+pub(crate) mod trace;
 
 use crate::app::{Act, App, Error};
 use crate::cli::Data;

@@ -47,6 +47,7 @@ pub(crate) fn router(shared: Shared) -> Router {
         .route(path::ENROL, post(enrol))
         .route(path::RENEW, post(renew))
         .route(path::BUNDLE, get(bundle))
+        .route(path::WHO, post(who))
         .route(path::HEALTH, get(health))
         .fallback(|| async { Refusal::bad_request("there is nothing at this path") })
         .with_state(shared)
@@ -72,6 +73,17 @@ async fn renew(
     let identity = known(identity)?;
     let body = read_body(request).await?;
     let answer = shared.act(move |app, now| app.renew(now, identity, &body)).await?;
+    Ok(json(StatusCode::OK, &answer))
+}
+
+async fn who(
+    State(shared): State<Shared>,
+    Extension(identity): Extension<Identity>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let identity = known(identity)?;
+    let body = read_body(request).await?;
+    let answer = shared.act(move |app, _| app.who(identity, &body)).await?;
     Ok(json(StatusCode::OK, &answer))
 }
 

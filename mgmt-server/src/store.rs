@@ -11,7 +11,9 @@ mod sqlite_rows;
 pub use sqlite::SqliteStore;
 
 use crate::keyring::Keyring;
-use mgmt_api::{HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit};
+use mgmt_api::{
+    Explain, HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit,
+};
 
 /// Number of a token.
 pub type TokenId = HexBytes<8>;
@@ -242,6 +244,11 @@ pub trait Transaction {
     fn policy(&mut self, list: PolicyList) -> Result<Vec<Prefix>, StoreError>;
     /// Changes them.
     fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError>;
+
+    /// What members are told of each other's groups.
+    fn explain(&mut self) -> Result<Explain, StoreError>;
+    /// Changes it.
+    fn put_explain(&mut self, explain: Explain) -> Result<(), StoreError>;
 
     /// All issuing keys, oldest first.
     fn issuers(&mut self) -> Result<Vec<Issuer>, StoreError>;

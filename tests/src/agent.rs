@@ -6,8 +6,10 @@ use crate::programs::built;
 use crate::server::{Server, TokenRequest};
 use crate::wait::{wait_for, wait_until};
 use anyhow::{Context, Result, bail, ensure};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use std::net::IpAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Agent {
     socket: PathBuf,
     device: String,
     extra: Vec<String>,
+    /// Host name of its machine, if it is to be told from the others by it.
+    called: Option<String>,
     process: Option<Process>,
 }
 
@@ -132,6 +136,7 @@ impl Agent {
             socket: host.path(&format!("{name}.sock")),
             device: DEV.to_owned(),
             extra: Vec::new(),
+            called: None,
             process: None,
         };
         write_private(&agent.token_file, token)?;
@@ -141,6 +146,13 @@ impl Agent {
     /// Hooks `device` instead of `eth0`.
     pub fn set_device(&mut self, device: &str) {
         device.clone_into(&mut self.device);
+    }
+
+    /// Gives its machine a host name, which becomes its name at the server.
+    #[must_use]
+    pub fn called(mut self, name: &str) -> Self {
+        self.called = Some(name.to_owned());
+        self
     }
 
     /// Adds arguments to `run`.
@@ -173,6 +185,18 @@ impl Agent {
             .arg("--state")
             .arg(&self.state)
             .args(&self.extra);
+        if let Some(called) = self.called.clone() {
+            // SAFETY: two system calls between fork and exec, without memory of the parent's.
+            unsafe {
+                command.pre_exec(move || {
+                    unshare(CloneFlags::CLONE_NEWUTS)?;
+                    match libc::sethostname(called.as_ptr().cast(), called.len()) {
+                        0 => Ok(()),
+                        _ => Err(std::io::Error::last_os_error()),
+                    }
+                });
+            }
+        }
         self.process = Some(self.host.spawn(name, command)?);
         Ok(())
     }
@@ -231,6 +255,16 @@ impl Agent {
             String::from_utf8_lossy(&output.stderr).trim_end()
         );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Starts its program with ARGS beside the agent; it goes on.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub fn spawn(&self, name: &str, args: &[&str]) -> Result<Process> {
+        let mut command = self.host.command(built(self.program.name())?);
+        command.env(self.program.settings().1, &self.socket).args(args);
+        self.host.spawn(name, command)
     }
 
     /// `ges status --json`.

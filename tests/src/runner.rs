@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// First argument of a program that shall run one scenario as pid 1 of a nest.
 pub const INSIDE: &str = "@scenario";
+/// Variable that has passed scenarios print what they showed, too.
+const SHOW: &str = "E2E_SHOW";
 /// A scenario that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(90);
 /// More of it for every kill that `E2E_KILLS` asks for: TCP takes that long to recover.
@@ -125,7 +127,12 @@ fn run_in_nest(name: &str) -> Result<Option<String>> {
     }
     let words = words.join().unwrap_or_default();
     match waited {
-        Ok(status) if status.success() => Ok(None),
+        Ok(status) if status.success() => {
+            if std::env::var_os(SHOW).is_some() {
+                println!("{}", indent(&words));
+            }
+            Ok(None)
+        }
         Ok(_) => Ok(Some(words)),
         Err(error) => Ok(Some(format!("{words}{error:#}"))),
     }

@@ -12,6 +12,11 @@ impl<const N: usize> Table<N> {
         Self { rows: vec![heading.map(str::to_owned)] }
     }
 
+    /// Rows without a heading.
+    pub(super) const fn bare() -> Self {
+        Self { rows: Vec::new() }
+    }
+
     pub(super) fn push(&mut self, row: [String; N]) {
         self.rows.push(row);
     }

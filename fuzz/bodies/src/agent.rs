@@ -9,7 +9,7 @@ use ge_runtime::program::Program;
 use ge_runtime::state_dir::{enrolment_file, identity_file, sealed, version_file};
 
 /// Longest request that is meant.
-const MEANT_MAX: usize = 100;
+const MEANT_MAX: usize = 160;
 /// A refusal may quote what it refuses, escaped: six characters for a byte, and words around it.
 const QUOTED: usize = 6;
 const WORDS: usize = 256;

@@ -1,6 +1,6 @@
 //! What a management server and its agents say to each other, or who claims to be one of them.
 
-use mgmt_api::{Bundle, EnrolRequest, ErrorBody, RenewRequest, Token};
+use mgmt_api::{Bundle, EnrolRequest, ErrorBody, RenewRequest, Token, WhoAnswer, WhoRequest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,6 +21,8 @@ pub fn bundle(data: &[u8]) {
 pub fn rest_body(data: &[u8]) {
     settles::<EnrolRequest>(data);
     settles::<RenewRequest>(data);
+    settles::<WhoRequest>(data);
+    settles::<WhoAnswer>(data);
     settles::<ErrorBody>(data);
 }
 

@@ -6,9 +6,9 @@
 //! DESIGN.md section 5, rules 3 and 4; rules 1 and 2 are in who answers (`engine/passing.rs`).
 
 use crate::action::Action;
-use crate::mode::Transit;
+use crate::rule;
+use crate::wire::dprp::TableRow;
 use crate::wire::dprp::rgi::Record;
-use crate::wire::dprp::{Consent, TableRow};
 
 /// The rows of everybody on the path, in the direction of the flow's first packet.
 ///
@@ -27,17 +27,14 @@ pub(super) fn decide(records: &[Record]) -> Result<Vec<TableRow>, [u8; 8]> {
 
 /// Whether the agent lets a session of the two ends pass.
 fn is_content(record: &Record) -> bool {
-    match record.consent {
-        Consent::Open | Consent::Closed(Transit::Any) => true,
-        Consent::Closed(Transit::Strict) => false,
-        Consent::Closed(Transit::Vouched) => record.matches != [0, 0],
-    }
+    rule::is_content(record.consent, record.matches != [0, 0])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::dprp::Place;
+    use crate::mode::Transit;
+    use crate::wire::dprp::{Consent, Place};
 
     fn record(consent: Consent, matches: [u8; 2]) -> Record {
         let place = Place::Between;

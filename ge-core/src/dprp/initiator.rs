@@ -1,7 +1,9 @@
 //! The end that starts a negotiation.
 
+use super::between::reference;
+use super::decide::decide;
 use super::noise::Noise;
-use super::offer::{Offer, Rgi};
+use super::offer::{Offer, Peer, Rgi};
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal};
 use super::{
@@ -14,26 +16,48 @@ use crate::crypto::{self, Rng, kdf, sign};
 use crate::id::NegotiationId;
 use crate::keyring::Keyring;
 use crate::membership::Secret32;
-use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::wire::dprp::cdn::{CdnParts, CdnPath};
 use crate::wire::dprp::dde::{DDE_LEN, DdeFacts, Tags};
 use crate::wire::dprp::nomatch::{self, NoMatchFacts};
-use crate::wire::dprp::{Header, Kind, MAC_LEN, Standing, assemble, emit_flow};
+use crate::wire::dprp::rgi::Record;
+use crate::wire::dprp::{Header, Kind, MAC_LEN, Place, Standing, assemble, emit_flow};
 
 /// The answer of an agent that shares no group with us.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NoMatch {
     /// The agent, verified.
     pub peer: Certificate,
-    /// Its mode.
-    pub mode: Mode,
+    /// First 8 bytes of SHA-256 of its certificate.
+    pub certificate: [u8; 8],
+    /// Its mode, and whether it speaks for another machine.
+    pub standing: Standing,
+    /// Whose side of the flow it is on.
+    pub place: Place,
+    /// It holds a group of ours.
+    pub shares_group: bool,
+}
+
+/// An RGI that came to nothing, because an agent on the way is not content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefusedPath {
+    /// Who answered, verified.
+    pub peer: Certificate,
+    /// First 8 bytes of SHA-256 of its certificate.
+    pub certificate: [u8; 8],
+    /// Its mode, and whether it speaks for another machine.
+    pub standing: Standing,
+    /// Certificate reference of the agent that is not content.
+    pub by: [u8; 8],
+    /// The agents between, the one nearest the responder first.
+    pub records: Vec<Record>,
 }
 
 /// One negotiation at the end that started it.
 pub struct Initiator {
     offer: Offer,
     state: State,
+    refused: Option<RefusedPath>,
 }
 
 enum State {
@@ -107,7 +131,8 @@ impl Initiator {
         let mut dde = assemble(Kind::Dde, 0, sids(id), &[&message], 2 * MAC_LEN);
         tags::append_mac1(&mut dde, &keys.mac1);
         dde.extend_from_slice(&[0; MAC_LEN]);
-        Ok((Self { offer, state: State::Offered(Some(Box::new(noise))) }, dde))
+        let state = State::Offered(Some(Box::new(noise)));
+        Ok((Self { offer, state, refused: None }, dde))
     }
 
     /// The negotiation as this end numbers it (`sid_i`).
@@ -151,7 +176,21 @@ impl Initiator {
         let kept = noise.take();
         let mut noise = kept.map_or_else(|| offer.handshake(keyring, keys).0, |noise| *noise);
         noise.set_group_key(&group_keys.psk2);
-        let peer = offer.prove(keyring, &rgi, &mut noise, group, unix)?;
+        let (certificate, payload) = offer.prove(keyring, &rgi, &mut noise, group, unix)?;
+        let table = match decide(&rgi.records) {
+            Ok(table) => table,
+            Err(by) => {
+                self.refused = Some(RefusedPath {
+                    certificate: reference(&payload.certificate),
+                    standing: payload.standing,
+                    peer: certificate,
+                    by,
+                    records: rgi.records,
+                });
+                return Err(Reject::NotContent(by));
+            }
+        };
+        let peer = Peer { certificate, payload, table };
         let mpit = offer.create_mpit(keyring, keys, &rgi, &peer, &mut noise, rng)?;
         let split = noise.split().ok_or(Reject::Unexpected)?;
         let agreement = offer.agreement(keyring, (group, epoch), &peer, rgi.records, &split);
@@ -164,6 +203,11 @@ impl Initiator {
             peer_identity: peer.certificate.identity_key,
         }));
         Ok((agreement, mpit.message))
+    }
+
+    /// Who refused, and who was there, after [`Reject::NotContent`].
+    pub fn take_refused(&mut self) -> Option<RefusedPath> {
+        self.refused.take()
     }
 
     /// Reads the CDN: the responder holds the same keys and signed the same decision.
@@ -228,10 +272,16 @@ impl Initiator {
         if !sign::verify(&peer.identity_key, &text, &facts.signature) {
             return Err(Reject::BadSignature);
         }
-        let mode = facts.standing.mode;
-        match keyring.shared_group(&peer) {
+        let shared = keyring.shared_group(&peer);
+        match shared {
             Some(group) if offer.needs_key(keyring, &facts, unix) => Err(Reject::OtherEpoch(group)),
-            _ => Ok(NoMatch { peer, mode }),
+            _ => Ok(NoMatch {
+                peer,
+                certificate: reference(&facts.certificate),
+                standing: facts.standing,
+                place: facts.place,
+                shares_group: shared.is_some(),
+            }),
         }
     }
 }

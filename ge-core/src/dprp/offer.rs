@@ -1,6 +1,5 @@
 //! What an initiator offered, and what it makes of the answer.
 
-use super::decide::decide;
 use super::noise::{Keys, Noise, Split};
 use super::path::{self, Sids, Use};
 use super::peer::{self, Claim, must_equal};
@@ -105,7 +104,7 @@ impl Offer {
         noise: &mut Noise,
         group: GroupId,
         unix: UnixTime,
-    ) -> Result<Peer, Reject> {
+    ) -> Result<(Certificate, RgiPayload), Reject> {
         let message = [rgi.parts.ephemeral.as_slice(), rgi.parts.noise].concat();
         let payload = noise.read(&message).map_err(|_| Reject::BadSeal("RGI"))?;
         let payload = RgiPayload::parse(&payload)?;
@@ -118,8 +117,7 @@ impl Offer {
         peer::check_wire(payload.parameters, claim.standing, claim.address)?;
         let certificate = peer::verify_peer(keyring, &claim, unix)?;
         peer::verify_member(keyring, &certificate, noise.remote_static(), group)?;
-        let table = decide(&rgi.records).map_err(Reject::NotContent)?;
-        Ok(Peer { certificate, payload, table })
+        Ok((certificate, payload))
     }
 
     /// Believes who sent a NOMATCH: whoever stands for the destination in any case; somebody else on

@@ -4,9 +4,7 @@ use super::Engine;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
-use crate::dprp::{
-    Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
-};
+use crate::dprp::{Agreement, Binding, Initiator, Proposal, Purpose, Reject, SessionParameters};
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Event, HeldFrame, NegotiationResult, Output, Transmit};
@@ -227,6 +225,9 @@ impl Engine {
         }
         let read = negotiation.initiator.consume_rgi(keyring, message, rng, now.unix);
         if let Err(Reject::NotContent(_)) = read {
+            if let Some(refused) = negotiation.initiator.take_refused() {
+                self.note_refused(pair, refused);
+            }
             self.turn_dropped(pair, NegotiationResult::Refused, now);
             return Ok(());
         }
@@ -359,7 +360,7 @@ impl Engine {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
         let row = self.pit.get(pair).ok_or(DropReason::Stale)?;
         let negotiation = row.negotiation().ok_or(DropReason::Stale)?;
-        let NoMatch { mode, .. } = negotiation
+        let said = negotiation
             .initiator
             .consume_nomatch(keyring, message, now.unix)
             .map_err(|reject| reject.drop_reason())?;
@@ -367,8 +368,9 @@ impl Engine {
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));
         let protected = row.protected().is_some();
+        self.note_nomatch(pair, &said);
         self.event(Event::Negotiated { pair, result, took });
-        match mode {
+        match said.standing.mode {
             Mode::Open if protected => {} // its keys are good as long as they are
             Mode::Open if !self.may_pass(pair.remote.0, now) => {
                 self.turn_dropped(pair, result, now);
@@ -413,6 +415,7 @@ impl Engine {
                     self.abandon(&negotiation);
                 }
                 self.forget_offload(pair);
+                self.changed(pair);
                 self.timers.set(until, Timer::RowAge(pair));
             }
             // New keys were refused; the next packet asks anew and hears why.

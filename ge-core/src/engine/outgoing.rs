@@ -242,6 +242,7 @@ impl Engine {
             return false;
         }
         self.negotiations.insert(id, pair);
+        self.changed(pair);
         if self.may_pass(pair.remote.0, now) {
             self.timers.set(now.mono + OPEN_HOLD, Timer::HoldOver(pair));
         }
@@ -296,6 +297,7 @@ impl Engine {
         // The row only spares the kernel the question.
         if !self.pit.is_crowded() && self.insert_row(pair, row).is_ok() {
             self.timers.set(until, Timer::RowAge(pair));
+            self.changed(pair);
             self.offload_bypass(pair);
         }
         self.count_clear_out(bytes);
@@ -395,6 +397,7 @@ impl Engine {
         }
         self.timers.set(until, Timer::RowAge(pair));
         self.timers.set(ask_again, Timer::AskAgain(pair));
+        self.changed(pair);
         self.counters.clear_fallbacks += 1;
         self.event(Event::ClearFallback { pair, result: reason });
         for frame in held {
@@ -417,6 +420,7 @@ impl Engine {
         };
         let held = pending.held.take(&mut self.held);
         self.abandon(&pending.negotiation);
+        self.changed(pair);
         self.timers.set(until, Timer::RowAge(pair));
         for frame in held {
             self.counters.held[1] += 1;

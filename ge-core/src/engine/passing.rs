@@ -355,6 +355,7 @@ impl Engine {
         for path in paths {
             self.passing.sealed.insert(path, pair);
         }
+        self.changed(pair);
         self.timers.set(until, Timer::RowAge(pair));
         Ok(())
     }

@@ -4,7 +4,7 @@ use crate::addr::WireAddr;
 use crate::dprp::Initiator;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
-use crate::io::NegotiationResult;
+use crate::io::{Denial, NegotiationResult};
 use crate::limits::ASK_AGAIN_LAST;
 use crate::now::Instant;
 use crate::wire::dprp::rgi::Record;
@@ -22,6 +22,8 @@ pub(super) struct Row {
     pub(super) packets_out: u64,
     pub(super) bytes_in: u64,
     pub(super) bytes_out: u64,
+    /// What agents said when they last denied the flow a session.
+    pub(super) denial: Option<Box<Denial>>,
 }
 
 /// The verdict, and what belongs to it. No field exists that is meaningless in its state.
@@ -176,6 +178,7 @@ impl Row {
             packets_out: 0,
             bytes_in: 0,
             bytes_out: 0,
+            denial: None,
         }
     }
 

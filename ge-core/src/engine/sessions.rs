@@ -326,6 +326,7 @@ impl Engine {
 
     /// The flow's row turned protected.
     pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration) {
+        self.changed(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
     }
 
@@ -501,6 +502,7 @@ impl Engine {
     /// Takes a row out with everything that belongs to it.
     pub(super) fn forget_row(&mut self, pair: HostPair) {
         let Some(row) = self.pit.remove(pair) else { return };
+        self.changed(pair);
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
         }

@@ -2,12 +2,14 @@
 
 use super::Engine;
 use super::row::{Plain, Protected, Row, RowState};
+use crate::cert::CertRole;
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::Interface;
-use crate::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use crate::io::{Denial, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
 use crate::now::Instant;
 use crate::wire::dprp::rgi::Record;
 use crate::{Epoch, GroupId, Now};
+use core::time::Duration;
 
 impl Engine {
     /// Everything `ges status` and `ges flows` show.
@@ -102,6 +104,10 @@ impl Engine {
             peer,
             ends,
             path,
+            denial: denial(row),
+            asking: row.negotiation().is_some() && row.protected().is_none(),
+            ask_again: asked_again(row, now),
+            left: left(row, now),
             age: now.since(row.created),
             idle: now.since(row.last_used),
             bytes_in: row.bytes_in,
@@ -121,6 +127,8 @@ impl Engine {
             .unwrap_or_default();
         Some(PeerSnapshot {
             agent: protected.peer,
+            router: session.peer_certificate.role == CertRole::Router,
+            speaks_for: session.wire[1].0 != session.pair.remote.0,
             group: session.group,
             group_name,
             epoch: session.epoch,
@@ -132,8 +140,35 @@ impl Engine {
     }
 }
 
+/// Only a row without a session tells who denied it one.
+fn denial(row: &Row) -> Option<Denial> {
+    match &row.state {
+        RowState::Clear(_) | RowState::Dropped(_) => row.denial.as_deref().cloned(),
+        RowState::Pending(_) | RowState::Protected(_) | RowState::Transit(_) => None,
+    }
+}
+
+/// Until a plain row is asked about again, if it is used.
+fn asked_again(row: &Row, now: Instant) -> Option<Duration> {
+    match &row.state {
+        RowState::Clear(plain) | RowState::Dropped(plain) if plain.background.is_none() => {
+            Some(plain.ask_again.since(now))
+        }
+        _ => None,
+    }
+}
+
+/// Until a row's verdict ends by itself.
+fn left(row: &Row, now: Instant) -> Option<Duration> {
+    match &row.state {
+        RowState::Clear(plain) | RowState::Dropped(plain) => Some(plain.until.since(now)),
+        RowState::Transit(transit) => Some(transit.until.since(now)),
+        RowState::Pending(_) | RowState::Protected(_) => None,
+    }
+}
+
 /// Records come with the one nearest the responder first; people read a path from its beginning.
-fn agents(records: &[Record]) -> Vec<PathAgent> {
+pub(super) fn agents(records: &[Record]) -> Vec<PathAgent> {
     let agent = |record: &Record| PathAgent {
         certificate: record.certificate_ref,
         consent: record.consent,

@@ -3,6 +3,7 @@
 use super::protocol::{ANSWER_MAX, Answer, Refusal, Request};
 use crate::exit::Exit;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +31,9 @@ pub enum ClientError {
     /// The agent said no.
     #[error("{}", .0.message)]
     Refused(Refusal),
+    /// The agent closed the connection: it ended.
+    #[error("the agent hung up; has it ended?")]
+    HungUp,
     /// The agent answered something this version does not read.
     #[error("the agent's answer cannot be read: {0}; is it of another version?")]
     Unreadable(String),
@@ -43,7 +47,7 @@ impl ClientError {
     #[must_use]
     pub fn exit_code(&self) -> Exit {
         match self {
-            Self::NotRunning { .. } => Exit::NotRunning,
+            Self::NotRunning { .. } | Self::HungUp => Exit::NotRunning,
             Self::NotPermitted => Exit::Refused,
             Self::TimedOut => Exit::TimedOut,
             Self::Refused(refusal) => Exit::from_code(refusal.code),
@@ -87,16 +91,31 @@ impl Client {
         line.push(b'\n');
         // A stranger is answered and hung up on unread: the write may fail and the answer be there.
         let written = self.stream.get_mut().write_all(&line);
+        match self.read_answer() {
+            Err(ClientError::HungUp) => {
+                written?;
+                Err(ClientError::HungUp)
+            }
+            answer => answer,
+        }
+    }
+
+    /// Reads one line. A refusal is an error.
+    pub(super) fn read_answer(&mut self) -> Result<Answer, ClientError> {
         let mut answer = Vec::new();
         (&mut self.stream).take(ANSWER_MAX as u64).read_until(b'\n', &mut answer)?;
         if answer.is_empty() {
-            written?;
-            return Err(ClientError::Unreadable("it hung up".to_owned()));
+            return Err(ClientError::HungUp);
         }
         match serde_json::from_slice(&answer).map_err(unreadable)? {
             Answer::Refused(refusal) => Err(ClientError::Refused(refusal)),
             answer => Ok(answer),
         }
+    }
+
+    /// True if a line, or the start of one, was read ahead.
+    pub(super) fn has_line(&self) -> bool {
+        !self.stream.buffer().is_empty()
     }
 
     /// Waits until the agent is gone, which closes the connection.
@@ -108,6 +127,12 @@ impl Client {
             Ok(_) => Err(ClientError::Unreadable("it spoke unasked".to_owned())),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+impl AsFd for Client {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.get_ref().as_fd()
     }
 }
 

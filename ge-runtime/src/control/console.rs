@@ -6,6 +6,7 @@ use super::protocol::{Answer, Refusal, Request};
 use crate::command::{Command, CommandSender, SendError};
 use crate::echo;
 use crate::exit::Exit;
+use crate::key_client::Directory;
 use crate::metrics::Metrics;
 use crate::program::Program;
 use crate::report::{EchoReport, FlowsReport, ProbeReport, SharedFacts, StatusReport, Verdict};
@@ -16,23 +17,29 @@ use std::time::{Duration, SystemTime};
 use tokio::time::timeout;
 
 /// The engine answers between two batches of packets; longer means that it is stuck.
-const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(5);
 /// The retry ladder (`limits::RETRY_LADDER`, with jitter under 2 s) and room for a busy machine.
-const PROBE_PATIENCE: Duration = Duration::from_secs(6);
+pub(super) const PROBE_PATIENCE: Duration = Duration::from_secs(6);
 
 /// Answers what people on this host ask. Cheap to clone.
 #[derive(Clone)]
 pub struct Console {
-    engine: CommandSender,
-    facts: SharedFacts,
+    pub(super) engine: CommandSender,
+    pub(super) facts: SharedFacts,
     metrics: Arc<Metrics>,
+    pub(super) directory: Option<Directory>,
 }
 
 impl Console {
-    /// A console for one running engine.
+    /// A console for one running engine. Without a directory, other agents have no names.
     #[must_use]
-    pub const fn new(engine: CommandSender, facts: SharedFacts, metrics: Arc<Metrics>) -> Self {
-        Self { engine, facts, metrics }
+    pub const fn new(
+        engine: CommandSender,
+        facts: SharedFacts,
+        metrics: Arc<Metrics>,
+        directory: Option<Directory>,
+    ) -> Self {
+        Self { engine, facts, metrics, directory }
     }
 
     /// Does what `request` asks as far as `access` allows.
@@ -61,6 +68,9 @@ impl Console {
             Request::Status {} => Answer::Status(Box::new(self.status().await?)),
             Request::Flows { verdict } => self.flows(verdict).await?,
             Request::Probe { address } => self.probe(address).await?,
+            Request::Trace { source, destination } => self.trace(source, destination).await?,
+            Request::Why { local, remote } => self.why(local, remote).await?,
+            Request::Follow { .. } => Answer::Following {},
             Request::Echo { address, sequence } => self.echo(address, sequence).await?,
             Request::Metrics {} => Answer::Metrics { text: self.metrics().await? },
             Request::Stop {} => {
@@ -70,7 +80,7 @@ impl Console {
         })
     }
 
-    async fn snapshot(&self) -> Result<Snapshot, Refusal> {
+    pub(super) async fn snapshot(&self) -> Result<Snapshot, Refusal> {
         answered(ENGINE_PATIENCE, self.engine.snapshot()).await
     }
 
@@ -111,6 +121,9 @@ fn permit(request: &Request, access: Access, program: Program) -> Result<(), Ref
         Request::Status {}
         | Request::Flows { .. }
         | Request::Probe { .. }
+        | Request::Trace { .. }
+        | Request::Why { .. }
+        | Request::Follow { .. }
         | Request::Echo { .. }
         | Request::Metrics {} => (Access::Read, super::server::stranger(program)),
     };
@@ -118,7 +131,7 @@ fn permit(request: &Request, access: Access, program: Program) -> Result<(), Ref
 }
 
 /// Refuses addresses that no host has, or that need an interface named with them.
-fn reachable(address: IpAddr) -> Result<(), Refusal> {
+pub(super) fn reachable(address: IpAddr) -> Result<(), Refusal> {
     let link_local = match address {
         IpAddr::V4(v4) => v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -130,7 +143,7 @@ fn reachable(address: IpAddr) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn answered<T>(
+pub(super) async fn answered<T>(
     patience: Duration,
     answer: impl Future<Output = Result<T, SendError>>,
 ) -> Result<T, Refusal> {
@@ -143,7 +156,7 @@ async fn answered<T>(
     }
 }
 
-fn engine_gone(error: SendError) -> Refusal {
+pub(super) fn engine_gone(error: SendError) -> Refusal {
     let exit = match error {
         SendError::Full => Exit::TimedOut,
         SendError::Stopped => Exit::NotRunning,

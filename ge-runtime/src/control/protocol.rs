@@ -1,11 +1,13 @@
 //! Requests and answers, shared by both ends of the control socket.
 
 use crate::exit::Exit;
-use crate::report::{EchoReport, FlowsReport, ProbeReport, StatusReport, Verdict};
+use crate::report::{
+    ChangeReport, EchoReport, FlowsReport, ProbeReport, StatusReport, TraceReport, Verdict,
+};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
-/// Longest request line in bytes. The longest meant one is under 100.
+/// Longest request line in bytes. The longest meant one is under 160.
 pub const REQUEST_MAX: usize = 4096;
 /// Longest answer line in bytes: a full PIT of 65,536 rows at under 700 bytes each fits.
 pub const ANSWER_MAX: usize = 64 * 1024 * 1024;
@@ -26,6 +28,28 @@ pub enum Request {
     Probe {
         /// The other host.
         address: IpAddr,
+    },
+    /// Who is on the path between two hosts, and why the verdict is what it is.
+    Trace {
+        /// Source; without it, the address this machine would use.
+        #[serde(default)]
+        source: Option<IpAddr>,
+        /// Destination.
+        destination: IpAddr,
+    },
+    /// The same from what is known, without asking anybody.
+    Why {
+        /// Our side; without it, that of the only row with `remote`.
+        #[serde(default)]
+        local: Option<IpAddr>,
+        /// The other side.
+        remote: IpAddr,
+    },
+    /// Every change of a verdict from now on, until the connection ends.
+    Follow {
+        /// Only changes to this verdict.
+        #[serde(default)]
+        verdict: Option<Verdict>,
     },
     /// One ICMP echo to `address`, as any program's packet.
     Echo {
@@ -50,6 +74,12 @@ pub enum Answer {
     Flows(FlowsReport),
     /// To [`Request::Probe`].
     Probe(Box<ProbeReport>),
+    /// To [`Request::Trace`] and [`Request::Why`].
+    Trace(Box<TraceReport>),
+    /// To [`Request::Follow`]: changes are told from here on.
+    Following {},
+    /// After [`Answer::Following`], any number.
+    Change(Box<ChangeReport>),
     /// To [`Request::Echo`].
     Echo(EchoReport),
     /// To [`Request::Metrics`].
@@ -111,6 +141,9 @@ mod tests {
             Request::Flows { verdict: None },
             Request::Flows { verdict: Some(Verdict::Dropped) },
             Request::Probe { address },
+            Request::Trace { source: Some(address), destination: address },
+            Request::Why { local: None, remote: address },
+            Request::Follow { verdict: Some(Verdict::Clear) },
             Request::Echo { address, sequence: 7 },
             Request::Metrics {},
             Request::Stop {},

@@ -6,6 +6,7 @@
 
 use super::console::Console;
 use super::credentials::{Access, Peer, group_id};
+use super::follow;
 use super::protocol::{Answer, REQUEST_MAX, Refusal, Request, parse_request};
 use super::socket::ControlSocket;
 use crate::exit::Exit;
@@ -96,6 +97,14 @@ async fn converse(stream: UnixStream, console: &Console, access: Access) -> io::
                 return send(&mut writer, &Answer::Refused(refusal)).await;
             }
         };
+        if let Request::Follow { verdict } = request {
+            let changes = match console.follow() {
+                Ok(changes) => changes,
+                Err(refusal) => return send(&mut writer, &Answer::Refused(refusal)).await,
+            };
+            send(&mut writer, &Answer::Following {}).await?;
+            return follow::tell(changes, verdict, &mut reader, &mut writer).await;
+        }
         let stopping = matches!(request, Request::Stop {});
         let answer = console.answer(request, access).await;
         send(&mut writer, &answer).await?;
@@ -107,7 +116,10 @@ async fn converse(stream: UnixStream, console: &Console, access: Access) -> io::
     }
 }
 
-async fn send(writer: &mut (impl AsyncWriteExt + Unpin), answer: &Answer) -> io::Result<()> {
+pub(super) async fn send(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    answer: &Answer,
+) -> io::Result<()> {
     timeout(WRITE_PATIENCE, writer.write_all(&line(answer))).await?
 }
 

@@ -29,6 +29,11 @@ impl HookConnector {
         let _ = self.hook.set(hook);
     }
 
+    /// One for connections that stand beside this one's, under the same hook.
+    pub(super) fn beside(&self) -> Self {
+        Self { hook: Arc::clone(&self.hook), announced: Arc::default() }
+    }
+
     fn announce(&self, remote: SocketAddr, local_port: u16) -> io::Result<()> {
         let Some(shared) = self.hook.get() else { return Ok(()) };
         let mut guard = lock(shared);

@@ -8,6 +8,8 @@
 //! ```
 
 use super::devices::Devices;
+use super::followers::Followers;
+use super::inquiries::Inquiries;
 use super::probes::Probes;
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
@@ -63,6 +65,8 @@ pub(super) struct EventLoop {
     metrics: Arc<Metrics>,
     facts: SharedFacts,
     probes: Probes,
+    inquiries: Inquiries,
+    followers: Followers,
     batch: SealedBatch,
     verdicts: Vec<KernelVerdict>,
     buffer: Vec<u8>,
@@ -86,6 +90,8 @@ impl EventLoop {
             metrics,
             facts,
             probes: Probes::default(),
+            inquiries: Inquiries::default(),
+            followers: Followers::default(),
             batch: SealedBatch::default(),
             verdicts: Vec::new(),
             buffer: vec![0; BUFFER],
@@ -199,6 +205,11 @@ impl EventLoop {
                     let own = self.devices.own_address_for(remote);
                     self.probes.start(&mut self.engine, own, remote, reply, now);
                 }
+                Command::Explain { question, reply } => {
+                    let (engine, devices) = (&mut self.engine, &self.devices);
+                    self.inquiries.start(engine, devices, question, reply, now);
+                }
+                Command::Follow(queue) => self.followers.add(&mut self.engine, queue),
                 Command::Install(membership) => self.install(*membership, now),
                 Command::Expel => {
                     warn!("this machine is no longer a member; nothing is protected any more");
@@ -330,6 +341,8 @@ impl EventLoop {
             self.carry_out(output);
         }
         self.probes.settle(&self.engine, now);
+        self.inquiries.settle(&self.engine, now);
+        self.followers.tell(&mut self.engine, now);
     }
 
     fn carry_out(&self, output: Output) {

@@ -6,7 +6,7 @@
 use ge_core::addr::FlowAddr;
 use ge_core::io::{Counters, FlowSnapshot, Snapshot};
 use ge_core::{GeId, Mode};
-use ge_runtime::command::{self, Command, CommandReceiver, ProbeReply};
+use ge_runtime::command::{self, Command, CommandReceiver, Explained, ProbeReply};
 use ge_runtime::frontend::Frontend;
 use ge_runtime::metrics::Metrics;
 use ge_runtime::options::RunOptions;
@@ -99,6 +99,7 @@ fn answer_commands(receiver: &CommandReceiver, snapshot: &Snapshot) {
                     let flow = snapshot.flows.iter().find(|flow| flow.remote.0 == remote).cloned();
                     _ = reply.send(ProbeReply { flow, took: Duration::from_micros(900) });
                 }
+                Command::Explain { reply, .. } => _ = reply.send(Explained::Strangers),
                 Command::Stop => return,
                 _ => {}
             }
@@ -116,6 +117,10 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         peer: None,
         ends: None,
         path: Vec::new(),
+        denial: None,
+        asking: false,
+        ask_again: None,
+        left: None,
         age: Duration::from_secs(1),
         idle: Duration::ZERO,
         bytes_in: 1,

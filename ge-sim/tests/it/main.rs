@@ -10,6 +10,7 @@ mod epochs;
 mod losses;
 mod matrix;
 mod paths;
+mod rule;
 mod seeds;
 mod sessions;
 mod spoofing;

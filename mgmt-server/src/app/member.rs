@@ -1,7 +1,7 @@
 //! Members: seen, changed, removed.
 
 use super::domain::bump_all;
-use super::group::rotate;
+use super::group::{self, rotate};
 use super::{Act, App, Error, certificate};
 use crate::keyring::Change;
 use crate::store::{KeyScope, Member, MemberId, Transaction};
@@ -16,6 +16,8 @@ pub struct MemberChange {
     pub transit: Option<Transit>,
     /// Prefixes a router stands for.
     pub prefixes: Option<Vec<Prefix>>,
+    /// Names of groups it joins, beside those it is in.
+    pub join: Vec<String>,
 }
 
 impl App {
@@ -58,6 +60,9 @@ impl App {
             if let Some(prefixes) = &change.prefixes {
                 check_prefixes(&member, prefixes)?;
                 member.prefixes.clone_from(prefixes);
+            }
+            join(tx, &mut member, &change.join)?;
+            if change.prefixes.is_some() || !change.join.is_empty() {
                 member.certificate = certificate::issue(tx, &member, act.now)?;
             }
             tx.put_member(&member)?;
@@ -119,6 +124,25 @@ fn named(tx: &mut dyn Transaction, id: &str) -> Result<Member, Error> {
     }
 }
 
+/// Adds groups to a member. Leaving one is another matter: the others need new keys then.
+fn join(tx: &mut dyn Transaction, member: &mut Member, names: &[String]) -> Result<(), Error> {
+    for name in names {
+        let group = group::named(tx, name)?;
+        if !member.groups.contains(&group) {
+            member.groups.push(group);
+        }
+    }
+    if member.groups.len() > limits::GROUPS_PER_MEMBER {
+        return Err(Error::unfit(format!(
+            "{} would be in {} groups, and a member is in at most {}",
+            member.name,
+            member.groups.len(),
+            limits::GROUPS_PER_MEMBER
+        )));
+    }
+    Ok(())
+}
+
 fn check_transit(member: &Member) -> Result<(), Error> {
     match member.kind {
         Kind::Router => Ok(()),
@@ -152,6 +176,9 @@ fn describe(member: &Member) -> String {
     }
     for prefix in &member.prefixes {
         text.push_str(&format!(" prefix {prefix}"));
+    }
+    for group in &member.groups {
+        text.push_str(&format!(" group {group}"));
     }
     text
 }

@@ -98,6 +98,7 @@ pub(crate) fn set(args: &MemberSet) -> Result<(), Error> {
         mode: args.mode.map(Into::into),
         transit: args.transit.map(Into::into),
         prefixes: (!args.prefixes.is_empty()).then(|| args.prefixes.clone()),
+        join: args.groups.clone(),
     };
     let member = act(|act| open(&args.data)?.change_member(act, &args.id, &change))?;
     print(&sentence(&member))

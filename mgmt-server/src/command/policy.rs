@@ -5,7 +5,7 @@ use super::{act, open};
 use crate::app::{Error, policy_title};
 use crate::cli::{Data, Format};
 use crate::store::PolicyList;
-use mgmt_api::Prefix;
+use mgmt_api::{Explain, Prefix};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -32,6 +32,16 @@ pub(crate) fn show(data: &Data, list: PolicyList, format: Format) -> Result<(), 
     }
     let lines: Vec<String> = ranges.prefixes.iter().map(ToString::to_string).collect();
     print(&lines.join("\n"))
+}
+
+pub(crate) fn explain(data: &Data, setting: Option<Explain>) -> Result<(), Error> {
+    if let Some(setting) = setting {
+        act(|act| open(data)?.set_explain(act, setting))?;
+    }
+    print(match open(data)?.explain()? {
+        Explain::Shared => "shared: members read the names of groups they are in themselves",
+        Explain::All => "all: members read the names of all groups of whom they meet",
+    })
 }
 
 const fn json(list: PolicyList, prefixes: Vec<Prefix>) -> RangeList {

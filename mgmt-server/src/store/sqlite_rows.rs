@@ -5,7 +5,7 @@ use super::{
     StoreError, Token, TokenId, Transaction,
 };
 use crate::keyring::Keyring;
-use mgmt_api::{HexBytes, IssuerStatement, KeyEpoch, Prefix, Secret};
+use mgmt_api::{Explain, HexBytes, IssuerStatement, KeyEpoch, Prefix, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +102,16 @@ impl Transaction for Rows<'_> {
     fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError> {
         let sql = format!("UPDATE policy SET {} = ?1", policy_column(list));
         self.execute(&sql, [to_json(ranges)])?;
+        Ok(())
+    }
+
+    fn explain(&mut self) -> Result<Explain, StoreError> {
+        let read = |row: &Row<'_>| parsed(row, "explain");
+        Ok(self.transaction.query_row("SELECT explain FROM policy", [], read)?)
+    }
+
+    fn put_explain(&mut self, explain: Explain) -> Result<(), StoreError> {
+        self.execute("UPDATE policy SET explain = ?1", [explain.as_str()])?;
         Ok(())
     }
 

@@ -4,7 +4,9 @@ use super::support::{Agent, started};
 use ge_core::cert::Certificate;
 use ge_core::membership::{Issuer, Secret32};
 use ge_core::{DomainId, UnixTime};
-use mgmt_api::{Bundle, ErrorCode, HexBytes, Kind, RenewRequest, Secret, Transit, path};
+use mgmt_api::{
+    Bundle, ErrorCode, HexBytes, Kind, RenewRequest, Secret, Transit, WhoAnswer, WhoRequest, path,
+};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -173,4 +175,113 @@ async fn a_thousand_at_once_with_one_token_make_one_member() {
     assert_eq!(granted, 1);
     let members = domain.json(&["member", "list", "--json"]);
     assert_eq!(members["members"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn members_read_who_is_who_but_only_of_groups_they_share() {
+    let (domain, running) = started();
+    domain.ok(&["group", "create", "lab"]);
+    let asks = Agent::new(running.address, 1);
+    let own = asks.enrol(&domain.token(&[])).await.unwrap();
+    let other = Agent::new(running.address, 2);
+    let met = other.enrol(&domain.token(&["--group", "lab", "--mode", "closed"])).await.unwrap();
+    let reference = first_8(&met.certificate.0);
+    let ask = |certificates, agents| WhoRequest { certificates, agents };
+    let request = ask(vec![reference], vec![own.agent, HexBytes([0xff; 16])]);
+    let answer: WhoAnswer = asks.post(path::WHO, &request).await.unwrap();
+    let [one, two] = &answer.agents[..] else { panic!("{answer:?}") };
+    assert_eq!(
+        (one.agent, &one.groups[..], one.other_groups),
+        (own.agent, &["sales".into()][..], 0)
+    );
+    assert_eq!(
+        (two.agent, two.certificate, two.mode),
+        (met.agent, reference, mgmt_api::Mode::Closed)
+    );
+    assert_eq!((&two.groups[..], two.other_groups), (&["sales".into()][..], 1), "lab is not told");
+
+    domain.ok(&["policy", "explain", "all"]);
+    assert!(domain.ok(&["policy", "explain"]).starts_with("all: "));
+    let answer: WhoAnswer = asks.post(path::WHO, &request).await.unwrap();
+    assert_eq!(answer.agents[1].groups, ["sales", "lab"]);
+
+    let many = ask(vec![HexBytes([0; 8]); 33], Vec::new());
+    let refused = asks.post::<WhoAnswer>(path::WHO, &many).await.unwrap_err();
+    assert_eq!(refused, ErrorCode::BadRequest);
+    let stranger = Agent::new(running.address, 3);
+    let refused = stranger.post::<WhoAnswer>(path::WHO, &request).await.unwrap_err();
+    assert_eq!(refused, ErrorCode::NotMember);
+    domain.ok(&["member", "remove", &own.agent.to_string()]);
+    let refused = asks.post::<WhoAnswer>(path::WHO, &request).await.unwrap_err();
+    assert_eq!(refused, ErrorCode::Removed);
+}
+
+fn first_8(certificate: &[u8]) -> HexBytes<8> {
+    HexBytes(Sha256::digest(certificate)[..8].try_into().unwrap())
+}
+
+#[tokio::test]
+async fn a_member_joins_a_group_by_command() {
+    let (domain, running) = started();
+    domain.ok(&["group", "create", "lab"]);
+    let agent = Agent::new(running.address, 1);
+    let bundle = agent.enrol(&domain.token(&[])).await.unwrap();
+    domain.ok(&["member", "set", "host", "--group", "lab", "--group", "sales"]);
+    let changed = agent.next(bundle.version).await.unwrap();
+    let names: Vec<&str> = changed.groups.iter().map(|group| group.name.as_str()).collect();
+    assert_eq!(names, ["sales", "lab"]);
+    let certificate = verified(&changed);
+    assert!(certificate.is_member(&Secret32(*changed.groups[1].commit_key.expose())));
+    let sentence = domain.fails(1, &["member", "set", "host", "--group", "nobody"]);
+    assert!(sentence.contains("group create nobody"), "{sentence}");
+}
+
+#[tokio::test]
+async fn the_server_traces_by_what_it_knows_and_its_advice_helps() {
+    let (domain, running) = started();
+    domain.ok(&["group", "create", "ops"]);
+    let enrol = async |number, name: &str, kind, token: &[&str]| {
+        let agent = Agent::new(running.address, number);
+        let mut request = agent.request(&domain.token_of(token));
+        request.name = name.into();
+        request.kind = kind;
+        request.subnets = vec!["10.20.0.0/16".parse().unwrap()];
+        agent.post::<Bundle>(path::ENROL, &request).await.unwrap();
+    };
+    enrol(1, "laptop", Kind::Host, &["--group", "sales"]).await;
+    enrol(2, "files", Kind::Host, &["--group", "sales"]).await;
+    let router = ["--group", "ops", "--kind", "router", "--prefix", "10.0.0.0/8"];
+    enrol(3, "gen-hq", Kind::Router, &[&router[..], &["--mode", "closed"]].concat()).await;
+    let ask = ["trace", "laptop=10.20.0.7", "files", "--json"];
+    let traced = domain.json(&ask);
+    assert_eq!((&traced["verdict"], &traced["code"]), (&"dropped".into(), &"closed".into()));
+    let agents = traced["agents"].as_array().unwrap();
+    let names: Vec<&str> = agents.iter().map(|agent| agent["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["laptop", "gen-hq", "files"]);
+    assert_eq!(agents[1]["decided"], true);
+    assert!(traced["unknown"][0].as_str().unwrap().contains("files=ADDRESS"));
+    let remedies = traced["remedies"].as_array().unwrap();
+    let commands: Vec<&str> =
+        remedies.iter().map(|remedy| remedy["command"].as_str().unwrap()).collect();
+    assert!(commands.contains(&"mgmt-server member set gen-hq --group sales"), "{commands:?}");
+    for remedy in remedies {
+        // Each alone is enough: tried on a copy of the rule, not promised.
+        assert_eq!(remedy["verdict"], "protected", "{remedy}");
+    }
+    domain.ok(&["member", "set", "gen-hq", "--group", "sales"]);
+    assert_eq!(domain.json(&ask)["verdict"], "protected");
+
+    let out = domain.json(&["trace", "laptop=10.20.0.7", "198.51.100.7", "--json"]);
+    assert_eq!((&out["verdict"], &out["code"]), (&"dropped".into(), &"closed".into()));
+    domain.ok(&["member", "set", "gen-hq", "--mode", "open"]);
+    let out = domain.json(&["trace", "laptop=10.20.0.7", "198.51.100.7", "--json"]);
+    assert_eq!((&out["verdict"], &out["code"]), (&"clear".into(), &"out-of-scope".into()));
+    domain.ok(&["policy", "must-protect", "add", "198.51.100.0/24"]);
+    let must = domain.json(&["trace", "laptop=10.20.0.7", "198.51.100.7", "--json"]);
+    assert_eq!((&must["verdict"], &must["code"]), (&"dropped".into(), &"must-protect".into()));
+    let remove = "mgmt-server policy must-protect remove 198.51.100.0/24";
+    assert_eq!(must["remedies"][0]["command"], remove);
+    assert!(domain.ok(&["trace", "laptop", "files"]).contains("verdict: protected"));
+    assert!(domain.fails(1, &["trace", "nobody", "files"]).contains("member list"));
+    assert!(domain.fails(1, &["trace", "10.0.0.1", "fd00::1"]).contains("IP versions"));
 }

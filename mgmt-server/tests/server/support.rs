@@ -72,7 +72,12 @@ impl Domain {
     }
 
     pub(crate) fn token(&self, arguments: &[&str]) -> Token {
-        let create = [&["token", "create", "--quiet", "--group", "sales"], arguments].concat();
+        self.token_of(&[&["--group", "sales"], arguments].concat())
+    }
+
+    /// The same for other groups.
+    pub(crate) fn token_of(&self, arguments: &[&str]) -> Token {
+        let create = [&["token", "create", "--quiet"], arguments].concat();
         self.ok(&create).parse().unwrap()
     }
 

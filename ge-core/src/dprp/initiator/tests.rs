@@ -8,6 +8,7 @@ use crate::dprp::offer::Peer;
 use crate::dprp::responder::Responder;
 use crate::keyring::DomainKeys;
 use crate::limits::{MESSAGE_MAX, PATH_RECORDS};
+use crate::mode::Mode;
 use crate::mode::Transit;
 use crate::wire::dprp::rgi::Record;
 use crate::wire::dprp::{Consent, HEADER_LEN, Place, TableRow, peek};
@@ -78,7 +79,9 @@ impl Scene {
         let mut rgi = Rgi::open(&header, &self.rgi, keys).unwrap();
         let (group, epoch) = offer.chosen_group(&self.i, &rgi, NOW).unwrap();
         noise.set_group_key(&self.i.group_epoch(group, epoch, NOW).unwrap().psk2);
-        let mut peer: Peer = offer.prove(&self.i, &rgi, &mut noise, group, NOW).unwrap();
+        let (certificate, payload) = offer.prove(&self.i, &rgi, &mut noise, group, NOW).unwrap();
+        let table = decide(&rgi.records).unwrap();
+        let mut peer = Peer { certificate, payload, table };
         lie(&mut rgi.records, &mut peer.table);
         offer.create_mpit(&self.i, keys, &rgi, &peer, &mut noise, &mut self.rng).unwrap().message
     }
