@@ -11,10 +11,11 @@
 mod drive;
 mod events;
 mod forward;
+mod intrude;
 mod outputs;
 mod stack;
 
-use crate::adversary::{Adversary, Origin};
+use crate::adversary::{Adversary, Intruder, Origin};
 use crate::check::{Checker, Violation};
 use crate::fault::Fault;
 use crate::mgmt::{Admission, Mgmt};
@@ -56,6 +57,7 @@ pub struct Sim {
     /// How often the adversary acts, while it does.
     attack_every: Option<u64>,
     tamper: Option<Tamper>,
+    intruders: Vec<Intruder>,
     rng: Rng,
     now: u64,
     events: u64,
@@ -135,6 +137,7 @@ impl Sim {
             reassembly: Reassembly::default(),
             attack_every: None,
             tamper: None,
+            intruders: Vec::new(),
             rng,
             now: 0,
             events: 0,

@@ -313,6 +313,11 @@ impl Engine {
         let committed = tentative
             .consume_cdn(keyring, message, now.unix)
             .map_err(|reject: Reject| reject.drop_reason())?;
+        // Nothing binds the packet to the message in it: whoever is on the path could have the row of
+        // any other pair replaced.
+        if committed.pair != arrival.flow() {
+            return Err(DropReason::BadMessage);
+        }
         self.passing.tentative.remove(&header.sid_i);
         self.commit(committed, arrival, now)?;
         Ok(Passage::On)

@@ -107,12 +107,13 @@ impl Sim {
     pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse, origin: Origin) {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
-        let (instance, mode) = (node.instance, node.mode());
+        let (instance, mode, router) = (node.instance, node.mode(), node.is_router());
         let row = self.row_of(id, HostPair::new(view.source, view.destination));
         // Two others agreed for the packet's source, which may have had plaintext under way.
         let agreed = row.is_some_and(|row| row.verdict == "transit");
         let asks = !agreed && self.stands_for(id, view.source);
-        self.check.emitted(&Emission { node: id, instance, mode, asks, packet: &packet, by });
+        let emission = Emission { node: id, instance, mode, router, asks, packet: &packet, by };
+        self.check.emitted(&emission);
         self.transmit(id, packet, origin);
     }
 
@@ -135,19 +136,32 @@ impl Sim {
             Fate::Late(late) => (1, late),
         };
         for _ in 0..copies {
-            let transit = self.net.carry(id, to, &packet, &mut self.rng);
-            for (delay, packet, corrupted) in transit.copies {
-                let origin = match origin {
-                    Origin::Genuine | Origin::Replayed if corrupted => Origin::Corrupted,
-                    origin => origin,
-                };
-                let at = self.now + delay + late;
-                self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
-            }
-            if let Some((delay, packet)) = transit.error {
-                let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
-                self.queue.add(self.now + delay, arrive);
-            }
+            self.meet((id, to), &packet, origin, late);
+        }
+    }
+
+    /// A link carries a packet. `late`: so many microseconds later than it would.
+    pub(super) fn carry(
+        &mut self,
+        (id, to): (NodeId, NodeId),
+        packet: &[u8],
+        origin: Origin,
+        late: u64,
+    ) {
+        let transit = self.net.carry(id, to, packet, &mut self.rng);
+        for (delay, packet, corrupted) in transit.copies {
+            let origin = match origin {
+                Origin::Genuine | Origin::Replayed | Origin::Insider if corrupted => {
+                    Origin::Corrupted
+                }
+                origin => origin,
+            };
+            let at = self.now + delay + late;
+            self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
+        }
+        if let Some((delay, packet)) = transit.error {
+            let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
+            self.queue.add(self.now + delay, arrive);
         }
     }
 
@@ -158,7 +172,7 @@ impl Sim {
         let hooked = node.is_hooked(from);
         match &node.agent {
             Agent::Running(_) if hooked => match origin {
-                Origin::Genuine | Origin::Replayed => {
+                Origin::Genuine | Origin::Replayed | Origin::Insider => {
                     self.agent_receives(id, packet, &view, origin);
                 }
                 Origin::Corrupted | Origin::Forged => {
@@ -238,8 +252,11 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
-        if let Class::Message(Kind::NoMatch, true) = class(&packet) {
-            self.check.refused(id, pair);
+        if let Class::Message(kind, reply) = class(&packet) {
+            self.check.asked_by(id, pair, packet.len());
+            if kind == Kind::NoMatch && reply {
+                self.check.refused(id, pair);
+            }
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
