@@ -1,5 +1,6 @@
 //! Every cap, lifetime and retry count, with its reason. PROTOCOL.md 2.5 where not said otherwise.
 
+use crate::mode::Role;
 use core::time::Duration;
 
 /// Outgoing UDP port of sealed data, and the port it is received on.
@@ -39,8 +40,10 @@ pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// The responder of a session leaves rekeying to the initiator for this long.
 pub const REKEY_HANDOVER: Duration = Duration::from_secs(2);
-/// Sessions of one agent: every row may have a current and a next one. Below 2^24 by far, so
-/// that a random index is found at once.
+/// Sessions of one agent: every row of a host may have a current and a next one. The same for a
+/// router, whose other rows are in clear or protected by others: keys and replay window make a
+/// session tens of times as large as a row. Below 2^24 by far, so that a random index is found at
+/// once.
 pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
 /// How long after new session keys the old ones still open (packets under way).
 pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
@@ -118,8 +121,17 @@ pub const PATH_RECORDS: usize = 7;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
-/// PIT rows of a router agent.
+/// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
+/// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;
+/// PIT rows of an agent with this role.
+#[must_use]
+pub const fn pit_rows(role: &Role) -> usize {
+    match role {
+        Role::Host => PIT_ROWS_HOST,
+        Role::Router { .. } => PIT_ROWS_ROUTER,
+    }
+}
 /// A row without packets for this long is forgotten: one negotiation, not a broken flow.
 pub const PIT_IDLE: Duration = Duration::from_secs(300);
 /// How long a plain destination is not asked again in the foreground.

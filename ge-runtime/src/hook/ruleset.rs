@@ -137,7 +137,7 @@ pub(super) fn replace(config: &HookConfig, table: &'static str, flags: u32) -> B
     batch.delete_table();
     batch.add_table(Some(flags));
     for version in [V4, V6] {
-        sets::declare(&mut batch, version);
+        sets::declare(&mut batch, version, config.router.is_some());
         shared_chain(&mut batch, config, version, Way::In);
         shared_chain(&mut batch, config, version, Way::Out);
     }
