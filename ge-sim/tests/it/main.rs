@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod blackholes;
+mod carriers;
 mod chains;
 mod clear;
 mod controls;
