@@ -71,7 +71,9 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
-        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+        let packet = &bytes[PACKET_AT..];
+        let sealed = is_sealed(packet, view) && !is_negotiation(packet, view);
+        if done == Outgoing::PutBack && sealed {
             self.sealed_passes(id, view);
         }
         if done == Outgoing::PutBack || broken {
@@ -233,32 +235,31 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) -> usize {
-        let sealed = is_sealed(&packet, view);
-        if sealed && view.destination == self.node(id).addr {
-            if let Class::Message(Kind::NoMatch, _) = class(&packet) {
-                self.check.refused(id, HostPair::new(view.destination, view.source));
+        let pair = HostPair::new(view.destination, view.source);
+        if let Class::Message(kind, reply) = class(&packet) {
+            self.check.asked_by(id, pair, packet.len());
+            if kind == Kind::NoMatch && reply {
+                self.check.refused(id, pair);
             }
+        }
+        let for_data_port = is_sealed(&packet, view);
+        if for_data_port && view.destination == self.node(id).addr {
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
+        let negotiation = is_negotiation(&packet, view);
+        let sealed = for_data_port && !negotiation;
         if let Some(parcel) = readable_parcel(&packet, view) {
             self.check.parcel_shown(id, parcel);
         }
         let micros = self.now;
-        let pair = HostPair::new(view.destination, view.source);
         let verdict = self.node(id).offloaded(pair, micros);
-        match verdict.filter(|_| !sealed && !is_negotiation(&packet, view)) {
+        match verdict.filter(|_| !sealed && !negotiation) {
             Some(Offload::Bypass) => {
                 self.deliver_plaintext(id, packet, view, origin);
                 return 0;
             }
             Some(Offload::Discard) => return 0,
             None => {}
-        }
-        if let Class::Message(kind, reply) = class(&packet) {
-            self.check.asked_by(id, pair, packet.len());
-            if kind == Kind::NoMatch && reply {
-                self.check.refused(id, pair);
-            }
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
