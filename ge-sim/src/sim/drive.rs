@@ -15,7 +15,6 @@ use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outg
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC};
-use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
@@ -240,6 +239,9 @@ impl Sim {
     ) -> usize {
         let sealed = is_sealed(&packet, view);
         if sealed && view.destination == self.node(id).addr {
+            if let Class::Message(Kind::NoMatch, _) = class(&packet) {
+                self.check.refused(id, HostPair::new(view.destination, view.source));
+            }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
         if let Some(parcel) = readable_parcel(&packet, view) {
@@ -289,7 +291,7 @@ impl Sim {
         let micros = self.now;
         let meta = DatagramMeta {
             from: WireAddr(from),
-            from_port: DATA_PORT,
+            from_port: ip::ports(&packet, view).local,
             to: WireAddr(view.destination),
             tos: view.tos,
             interface: INTERFACE,
@@ -339,11 +341,18 @@ fn is_sealed(packet: &[u8], view: &IpView) -> bool {
         && view.total_len > view.header_len + UDP_LEN
 }
 
-/// What the hook gives to the agent whatever its sets say: an echo that begins with the magic.
+/// What the hook gives to the agent whatever its sets say: an echo, or a datagram from or to the
+/// data port, that begins with the magic.
 fn is_negotiation(packet: &[u8], view: &IpView) -> bool {
-    let payload = packet.get(view.header_len + ECHO_LEN..);
-    matches!(view.protocol, protocol::ICMP | protocol::ICMPV6)
-        && payload.is_some_and(|payload| payload.starts_with(&MAGIC))
+    let upper = packet.get(view.header_len..).unwrap_or_default();
+    let carries = match view.protocol {
+        protocol::ICMP | protocol::ICMPV6 => true,
+        protocol::UDP => upper
+            .get(..4)
+            .is_some_and(|ports| ports.chunks(2).any(|port| port == DATA_PORT.to_be_bytes())),
+        _ => false,
+    };
+    carries && upper.get(UDP_LEN..).is_some_and(|payload| payload.starts_with(&MAGIC))
 }
 
 /// A frame as its machine's network card puts it on the link.

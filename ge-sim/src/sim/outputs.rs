@@ -9,7 +9,6 @@ use crate::sabotage::Sabotage;
 use ge_core::flow::HostPair;
 use ge_core::io::{Event as Told, NegotiationResult, Output, Snapshot, VNET_LEN};
 use ge_core::limits::PIT_ROWS_HOST;
-use ge_core::wire::protocol;
 
 /// A session under an ended epoch is looked at twice a second, and wall time has whole seconds.
 const EPOCH_END_FELT: u64 = 2;
@@ -48,8 +47,7 @@ impl Sim {
         match output {
             Output::Transmit(transmit) => {
                 let (from, to) = (transmit.from.0, transmit.to.0);
-                let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
-                let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
+                let mut packet = ip_packet(from, to, transmit.protocol, 0, &transmit.bytes);
                 allow_fragments(&mut packet);
                 let times = if self.sabotage == Some(Sabotage::Babble) { 6 } else { 1 };
                 for _ in 0..times {

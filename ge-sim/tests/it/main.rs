@@ -3,6 +3,7 @@
 
 mod adversaries;
 mod blackholes;
+mod carriers;
 mod chains;
 mod clear;
 mod controls;
