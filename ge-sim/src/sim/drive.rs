@@ -171,6 +171,9 @@ impl Sim {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
         let hooked = node.is_hooked(from);
+        if hooked && node.identity.is_some() && view.source == node.addr {
+            return; // the first of the hook's rules (spec 8)
+        }
         match &node.agent {
             Agent::Running(_) if hooked => match origin {
                 Origin::Genuine | Origin::Replayed | Origin::Insider => {
@@ -218,7 +221,8 @@ impl Sim {
             }
             _ => {}
         }
-        if self.node(id).is_router() && class(&quoted) == Class::Clear {
+        let own = self.node(id).addr == view.destination;
+        if self.node(id).is_router() && !own && !matches!(class(&quoted), Class::Message(..)) {
             return; // an open router acts on a stranger's first packet: that is what it is there for
         }
         if let (Some(before), Some(after)) = (before, look(self)) {

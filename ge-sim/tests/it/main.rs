@@ -9,6 +9,8 @@ mod clear;
 mod controls;
 mod crossings;
 mod epochs;
+mod forgeries;
+mod impaired;
 mod losses;
 mod matrix;
 mod paths;
