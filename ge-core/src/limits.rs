@@ -24,6 +24,16 @@ pub const RETRY_JITTER_PERCENT: u64 = 10;
 /// background. Longer would make the network feel slow.
 pub const OPEN_HOLD: Duration = Duration::from_millis(300);
 
+/// A question without an answer goes out in the other carrier as well after this long: below
+/// [`OPEN_HOLD`] by more than most round trips, and long enough that a path that carries echo is
+/// rarely asked twice (RFC 8305 5 waits 100 ms at the least between two attempts to connect).
+pub const CARRIER_DELAY: Duration = Duration::from_millis(100);
+/// How long it is remembered that only UDP passes to a destination: filters change rarely, and a
+/// memory that is wrong costs one [`CARRIER_DELAY`].
+pub const CARRIER_LIFETIME: Duration = Duration::from_secs(3600);
+/// Destinations remembered for that.
+pub const CARRIERS: usize = 4096;
+
 /// New session keys are negotiated after this time.
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// Session keys are not used after this time.
@@ -168,8 +178,9 @@ pub const NEGOTIATIONS: usize = 4096;
 pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
 /// Answers to requests already answered are kept this long for repeats.
 pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
-/// The same answer is repeated at most so often: once per repeat of the requester's ladder.
-pub const REPEATS: u32 = 3;
+/// The same answer is repeated at most so often: once per attempt of the requester's ladder in each
+/// of the two carriers.
+pub const REPEATS: u32 = 5;
 /// The CDN of a negotiation in echo leaves so much later than its MPIT came, which is in the
 /// engine's next turn: what came with the MPIT goes first. Nobody waits for the CDN, and the
 /// initiator's work on it is out of the way of the first answer.
