@@ -16,6 +16,7 @@ mod control;
 mod datagrams;
 mod early;
 mod incoming;
+mod inquiry;
 mod install;
 mod negotiate;
 mod outgoing;

@@ -206,6 +206,9 @@ impl Engine {
         let Some(&pair) = self.negotiations.get(&id) else {
             return self.dropped_in(DropReason::Stale);
         };
+        if self.is_inquiry(pair, id) {
+            return self.consume_inquiry(pair, message, kind, now);
+        }
         let result = match kind {
             Kind::Rgi => self.consume_rgi(pair, message, now),
             Kind::Cdn => self.consume_cdn(pair, message, now),
@@ -416,7 +419,11 @@ impl Engine {
                 self.timers.set(until, Timer::RowAge(pair));
             }
             // New keys were refused; the next packet asks anew and hears why.
-            RowState::Protected(_) => self.forget_row(pair),
+            RowState::Protected(protected) => {
+                let current = protected.current;
+                self.send_end(current, now);
+                self.forget_row(pair);
+            }
             RowState::Transit(_) => {}
         }
     }

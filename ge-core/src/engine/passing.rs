@@ -258,6 +258,7 @@ impl Engine {
                 if let Some(Asked { message, .. }) = asked
                     && self.take_over(&message, arrival, now)?
                 {
+                    self.answers.note_beyond(header.sid_i, answered.from);
                     return Ok(Passage::Stop);
                 }
             }
