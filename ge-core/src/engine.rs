@@ -12,6 +12,7 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod carrier;
 mod control;
 mod datagrams;
 mod early;
@@ -50,6 +51,7 @@ use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
+use carrier::Carriers;
 use core::net::IpAddr;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -74,6 +76,7 @@ pub struct Engine {
     answers: Answers,
     passing: Passing,
     surveys: Budget,
+    carriers: Carriers,
     sticky: Sticky,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
@@ -108,6 +111,7 @@ impl Engine {
             answers: Answers::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
+            carriers: Carriers::default(),
             sticky: Sticky::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),

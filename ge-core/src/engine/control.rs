@@ -90,7 +90,8 @@ impl Engine {
         let (pair, age) = (session.pair, now.mono.since(session.created));
         let ours = self.pit.get(pair).and_then(Row::protected).is_some_and(|own| !own.theirs);
         if ours && self.is_current(index, pair) && age >= YIELD_HEEDED_AFTER {
-            self.renegotiate(pair, Via::Echo, now);
+            let via = self.clear_via(pair.remote.0, now);
+            self.renegotiate(pair, via, now);
         }
     }
 

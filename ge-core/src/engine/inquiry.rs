@@ -15,11 +15,9 @@ use super::Engine;
 use super::row::{Inner, Row, RowState, Via};
 use crate::dprp::{NoMatch, Purpose};
 use crate::flow::{HostPair, Ports};
-use crate::limits::{HOP_LIMIT, INQUIRY_FIRST, INQUIRY_LAST, SURVEYS_PER_SECOND};
+use crate::limits::{INQUIRY_FIRST, INQUIRY_LAST, SURVEYS_PER_SECOND};
 use crate::wire::dprp::Kind;
-use crate::wire::icmp::emit_echo;
 use crate::{Mode, NegotiationId, Now};
-use rand_core::Rng as _;
 
 impl Engine {
     /// Asks inwards about a flow that this router opens for a machine behind it, if that is due.
@@ -50,10 +48,7 @@ impl Engine {
         if let Some(before) = own.inner.asked.replace(asked) {
             self.negotiations.remove(&before.id());
         }
-        let (from, to) = (pair.remote.0, pair.local.0);
-        let id = (self.rng.next_u32() & 0xffff) as u16;
-        let icmp = emit_echo(true, id, 1, &question.message, from, to);
-        self.deliver_inwards(from, to, &icmp, HOP_LIMIT);
+        self.send_survey(pair, (question.echo_id, 1), &question.message);
     }
 
     /// Whether a negotiation of ours is a question inwards about a protected flow.
@@ -102,7 +97,7 @@ impl Engine {
             Some(_) | None => (true, None),
         };
         // Inside the session nobody further in was asked.
-        let known = if via == Via::Echo { beyond.or(known) } else { known };
+        let known = if via.is_clear() { beyond.or(known) } else { known };
         if let Some(RowState::Protected(old)) = before
             && let Some(asked) = &old.inner.asked
         {

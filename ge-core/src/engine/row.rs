@@ -146,6 +146,8 @@ impl Protected {
 pub(super) enum Via {
     /// In ICMP echo.
     Echo,
+    /// In UDP, where the path filters echo.
+    Udp,
     /// Sealed inside a live session: rekeying, invisible to routers.
     Session(SessionIndex),
 }
@@ -169,6 +171,10 @@ pub(super) struct Negotiation {
     pub(super) yielded: bool,
     pub(super) echo_id: u16,
     pub(super) echo_seq: u16,
+    /// When the question goes out in the other carrier.
+    pub(super) other_at: Option<Instant>,
+    /// An ordinary machine reflected the question.
+    pub(super) reflected: bool,
 }
 
 /// The other end of a session that is agreed and not confirmed.
