@@ -29,6 +29,7 @@ mod snapshot;
 mod sticky;
 mod survey;
 mod tick;
+mod transit;
 
 #[cfg(test)]
 mod tests;
