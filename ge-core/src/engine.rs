@@ -12,12 +12,14 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod carrier;
 mod changes;
 mod control;
 mod datagrams;
 mod early;
 mod explain;
 mod incoming;
+mod inquiry;
 mod install;
 mod negotiate;
 mod outgoing;
@@ -29,6 +31,7 @@ mod snapshot;
 mod sticky;
 mod survey;
 mod tick;
+mod transit;
 
 #[cfg(test)]
 mod tests;
@@ -51,6 +54,7 @@ use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
+use carrier::Carriers;
 use changes::Changes;
 use core::net::IpAddr;
 use passing::Passing;
@@ -76,6 +80,7 @@ pub struct Engine {
     answers: Answers,
     passing: Passing,
     surveys: Budget,
+    carriers: Carriers,
     sticky: Sticky,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
@@ -111,6 +116,7 @@ impl Engine {
             answers: Answers::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
+            carriers: Carriers::default(),
             sticky: Sticky::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),

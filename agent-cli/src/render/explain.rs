@@ -177,6 +177,7 @@ fn lines(report: &TraceReport) -> String {
 fn groups(agent: &TraceAgent) -> String {
     let others = match agent.other_groups {
         0 => None,
+        1 => Some("1 other".to_owned()),
         more => Some(format!("{more} others")),
     };
     match &agent.groups {

@@ -46,9 +46,9 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass, carriers. For the invariant that no table outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 7] {
+    pub fn table_sizes(&self) -> [usize; 8] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -57,6 +57,7 @@ impl Engine {
             self.sticky.len(),
             self.held.bytes(),
             self.passing.len(),
+            self.carriers.len(),
         ]
     }
 
@@ -136,6 +137,7 @@ impl Engine {
             key_age: now.since(session.created),
             aead: session.aead.as_str(),
             negotiation: protected.took,
+            carrier: session.path.carrier.as_str(),
         })
     }
 }
