@@ -17,6 +17,7 @@ mod datagrams;
 mod early;
 mod incoming;
 mod install;
+mod load;
 mod negotiate;
 mod outgoing;
 mod passing;
@@ -46,10 +47,12 @@ use crate::limits::{KeyLimits, PIT_ROWS_HOST};
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
+use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
 use core::net::IpAddr;
+use load::Load;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
@@ -71,6 +74,9 @@ pub struct Engine {
     /// Negotiations this agent started, by the number it gave them.
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
+    load: Load,
+    /// Rows by who caused them.
+    shares: Shares,
     passing: Passing,
     surveys: Budget,
     sticky: Sticky,
@@ -105,6 +111,8 @@ impl Engine {
             key_limits: KeyLimits::default(),
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
+            load: Load::new(&mut rng),
+            shares: Shares::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
             sticky: Sticky::default(),

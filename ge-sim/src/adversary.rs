@@ -3,7 +3,8 @@
 
 use crate::net::{below, hit};
 use crate::packet::{
-    APP_PORT, Class, DATAGRAM_MIN, HEAD_LEN, MARKER, class, ip_packet, refresh_icmp, udp_packet,
+    APP_PORT, Class, DATAGRAM_MIN, HEAD_LEN, MARKER, class, ip_packet, only_mac2_differs,
+    refresh_icmp, udp_packet,
 };
 use ge_core::NegotiationId;
 use ge_core::icmp_error::{administratively_prohibited, packet_too_big};
@@ -61,7 +62,12 @@ impl Adversary {
             .then(|| self.seen[below(rng, self.seen.len() as u64) as usize].clone());
         match below(rng, 10) {
             0..=2 => Some((recorded?, Origin::Replayed)),
-            3..=5 => Some((mutate(recorded?, rng)?, Origin::Forged)),
+            3..=5 => {
+                let recorded = recorded?;
+                let changed = mutate(recorded.clone(), rng)?;
+                let replayed = only_mac2_differs(&recorded, &changed);
+                Some((changed, if replayed { Origin::Replayed } else { Origin::Forged }))
+            }
             6 => Some((garbage(from, to, rng), Origin::Forged)),
             7 => Some((message_from_nobody(from, to, rng), Origin::Forged)),
             8 => Some((plaintext(from, to, rng), Origin::Forged)),

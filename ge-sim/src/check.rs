@@ -8,9 +8,11 @@
 //! |---|---|
 //! | I1 no plaintext where there must be none, I3 no nonce twice, I9 nothing held leaves early | `check/wire.rs` |
 //! | I2 what passes a router between two others, both of them signed | `check/between.rs` |
+//! | I8 little is sent to who has shown nothing | `check/answer.rs` |
 //! | I4 delivered is what was sent, once; I5 removed members are not heard; I10 flows come up | `check/delivery.rs` |
 //! | I6 tables in bounds, I7 strangers change nothing, I11 no going back, I12 no answer to strangers | `check/state.rs` |
 
+mod answer;
 mod between;
 mod delivery;
 mod state;
@@ -41,6 +43,8 @@ pub enum Invariant {
     I6Bounded,
     /// Unauthenticated input changes only counters.
     I7OnlyCounters,
+    /// Answers to an address are at most three times what came from it.
+    I8Amplified,
     /// Held packets leave only after a verdict.
     I9Verdict,
     /// When faults are over, every wanted flow is up in time.
@@ -75,6 +79,7 @@ pub struct Checker {
     /// Virtual time, set before every event.
     pub now: u64,
     violation: Option<Violation>,
+    answer: answer::Books,
     between: between::Books,
     delivery: delivery::Books,
     wire: wire::Books,
@@ -97,6 +102,7 @@ impl Checker {
 
     /// An agent started with nothing in its memory but, perhaps, its membership.
     pub fn started(&mut self, node: NodeId) {
+        self.answer.forget(node);
         self.between.forget(node);
         self.wire.forget(node);
         self.state.forget(node);

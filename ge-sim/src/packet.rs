@@ -265,6 +265,21 @@ pub fn message<'a>(packet: &'a [u8], view: &IpView) -> Option<(bool, &'a [u8])> 
     Some((!echo.request, echo.payload))
 }
 
+/// True if `changed` is the request `packet` but for its `mac2`: every agent of the domain vouches for
+/// the rest, so that to whoever needs no `mac2` it is a replay.
+#[must_use]
+pub fn only_mac2_differs(packet: &[u8], changed: &[u8]) -> bool {
+    let lasting = |packet| {
+        let view = ip::parse(packet).ok()?;
+        let echo = parse_echo(packet, &view)?;
+        let header = dprp::peek(echo.payload)?;
+        let rest = dprp::dde::lasting(echo.payload).to_vec();
+        let ends = (view.source, view.destination, echo.id);
+        (header.kind == Kind::Dde).then_some((ends, rest))
+    };
+    lasting(packet).is_some_and(|kept| lasting(changed) == Some(kept))
+}
+
 /// Makes the checksum of an ICMP message right after its bytes were changed.
 pub fn refresh_icmp(packet: &mut [u8]) {
     let Ok(view) = ip::parse(packet) else { return };

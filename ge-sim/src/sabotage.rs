@@ -32,6 +32,8 @@ pub enum Sabotage {
     KeepEpoch,
     /// A stranger's packet is answered.
     Answer,
+    /// An answer leaves four times.
+    Amplify,
     /// A router names itself as an end of a session of two others.
     WrongEnds,
     /// What an agent is sent after the faults is lost.

@@ -26,6 +26,7 @@ impl Engine {
             sessions: self.sessions.len(),
             negotiations: self.negotiations.len() + self.answers.len(),
             held: self.held.frames(),
+            under_load: self.load.is_under_load(now.mono),
             counters: self.counters.clone(),
         }
     }
@@ -44,9 +45,10 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass, cookies. For the invariant that no table outgrows its
+    /// limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 7] {
+    pub fn table_sizes(&self) -> [usize; 8] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -55,6 +57,7 @@ impl Engine {
             self.sticky.len(),
             self.held.bytes(),
             self.passing.len(),
+            self.load.len(),
         ]
     }
 

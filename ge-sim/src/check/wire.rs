@@ -137,6 +137,7 @@ impl Checker {
                 self.sealed_left(stream, shim.counter_low);
             }
             Class::Message(kind, _) => {
+                self.answered(emission.node, emission.packet);
                 if let Some((_, message)) = message(emission.packet, &view) {
                     let pair = HostPair::new(view.source, view.destination);
                     self.message_left(emission, kind, message, pair);

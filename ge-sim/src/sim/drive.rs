@@ -4,7 +4,9 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
+use crate::packet::{
+    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, only_mac2_differs, readable_parcel,
+};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -47,6 +49,9 @@ impl Sim {
         let of_others = is_negotiation(packet, view) || is_sealed(packet, view);
         if let Some(parcel) = readable_parcel(packet, view) {
             self.check.parcel_shown(id, parcel);
+        }
+        if self.node(id).is_router() {
+            self.check.shown_to(id, &bytes[PACKET_AT..]);
         }
         match self.node(id).offloaded(pair, micros).filter(|_| !of_others) {
             Some(Offload::Bypass) => return self.put_back(id, &bytes, LinkUse::Offloaded, origin),
@@ -135,10 +140,15 @@ impl Sim {
             Fate::Late(late) => (1, late),
         };
         for _ in 0..copies {
-            let transit = self.net.carry(id, to, &packet, &mut self.rng);
+            let sent = &packet;
+            let transit = self.net.carry(id, to, sent, &mut self.rng);
             for (delay, packet, corrupted) in transit.copies {
                 let origin = match origin {
-                    Origin::Genuine | Origin::Replayed if corrupted => Origin::Corrupted,
+                    Origin::Genuine | Origin::Replayed
+                        if corrupted && !only_mac2_differs(sent, &packet) =>
+                    {
+                        Origin::Corrupted
+                    }
                     origin => origin,
                 };
                 let at = self.now + delay + late;
@@ -238,6 +248,7 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
+        self.check.shown_to(id, &packet);
         if let Class::Message(Kind::NoMatch, true) = class(&packet) {
             self.check.refused(id, pair);
         }

@@ -51,6 +51,11 @@ impl Sim {
                 let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
                 let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
                 allow_fragments(&mut packet);
+                if self.sabotage == Some(Sabotage::Amplify) {
+                    for _ in 0..3 {
+                        self.emit(id, packet.clone(), LinkUse::Engine, Origin::Genuine);
+                    }
+                }
                 self.emit(id, packet, LinkUse::Engine, Origin::Genuine);
                 1
             }

@@ -194,3 +194,9 @@ fn ended_epoch_still_used_is_seen() {
     sim.at(s(1), Fault::Rotate(group, Rotation::Hard));
     assert_eq!(violated(&mut sim, 20), Some(Invariant::I11NoGoingBack));
 }
+
+#[test]
+fn answer_longer_than_the_question_allows_is_seen() {
+    let (mut sim, ..) = talking(Closed, Sabotage::Amplify);
+    assert_eq!(violated(&mut sim, 1), Some(Invariant::I8Amplified));
+}

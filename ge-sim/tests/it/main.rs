@@ -7,6 +7,7 @@ mod clear;
 mod controls;
 mod crossings;
 mod epochs;
+mod floods;
 mod losses;
 mod matrix;
 mod paths;
