@@ -12,6 +12,7 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod carrier;
 mod control;
 mod datagrams;
 mod early;
@@ -51,6 +52,7 @@ use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
+use carrier::Carriers;
 use core::net::IpAddr;
 use load::Load;
 use passing::Passing;
@@ -79,6 +81,7 @@ pub struct Engine {
     shares: Shares,
     passing: Passing,
     surveys: Budget,
+    carriers: Carriers,
     sticky: Sticky,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
@@ -115,6 +118,7 @@ impl Engine {
             shares: Shares::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
+            carriers: Carriers::default(),
             sticky: Sticky::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),

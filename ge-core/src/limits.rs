@@ -1,5 +1,6 @@
 //! Every cap, lifetime and retry count, with its reason. PROTOCOL.md 2.5 where not said otherwise.
 
+use crate::mode::Role;
 use core::time::Duration;
 
 /// Outgoing UDP port of sealed data, and the port it is received on.
@@ -23,14 +24,26 @@ pub const RETRY_JITTER_PERCENT: u64 = 10;
 /// background. Longer would make the network feel slow.
 pub const OPEN_HOLD: Duration = Duration::from_millis(300);
 
+/// A question without an answer goes out in the other carrier as well after this long: below
+/// [`OPEN_HOLD`] by more than most round trips, and long enough that a path that carries echo is
+/// rarely asked twice (RFC 8305 5 waits 100 ms at the least between two attempts to connect).
+pub const CARRIER_DELAY: Duration = Duration::from_millis(100);
+/// How long it is remembered that only UDP passes to a destination: filters change rarely, and a
+/// memory that is wrong costs one [`CARRIER_DELAY`].
+pub const CARRIER_LIFETIME: Duration = Duration::from_secs(3600);
+/// Destinations remembered for that.
+pub const CARRIERS: usize = 4096;
+
 /// New session keys are negotiated after this time.
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// Session keys are not used after this time.
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// The responder of a session leaves rekeying to the initiator for this long.
 pub const REKEY_HANDOVER: Duration = Duration::from_secs(2);
-/// Sessions of one agent: every row may have a current and a next one. Below 2^24 by far, so
-/// that a random index is found at once.
+/// Sessions of one agent: every row of a host may have a current and a next one. The same for a
+/// router, whose other rows are in clear or protected by others: keys and replay window make a
+/// session tens of times as large as a row. Below 2^24 by far, so that a random index is found at
+/// once.
 pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
 /// How long after new session keys the old ones still open (packets under way).
 pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
@@ -108,11 +121,20 @@ pub const PATH_RECORDS: usize = 7;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
-/// PIT rows of a router agent.
+/// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
+/// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;
 /// Rows that one source may cause without being asked: what strangers, initiators and machines
 /// behind a router can bring about leaves room for others.
 pub const PIT_ROWS_PER_SOURCE: usize = 4096;
+/// PIT rows of an agent with this role.
+#[must_use]
+pub const fn pit_rows(role: &Role) -> usize {
+    match role {
+        Role::Host => PIT_ROWS_HOST,
+        Role::Router { .. } => PIT_ROWS_ROUTER,
+    }
+}
 /// A row without packets for this long is forgotten: one negotiation, not a broken flow.
 pub const PIT_IDLE: Duration = Duration::from_secs(300);
 /// How long a plain destination is not asked again in the foreground.
@@ -159,8 +181,9 @@ pub const NEGOTIATIONS: usize = 4096;
 pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
 /// Answers to requests already answered are kept this long for repeats.
 pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
-/// The same answer is repeated at most so often: once per repeat of the requester's ladder.
-pub const REPEATS: u32 = 3;
+/// The same answer is repeated at most so often: once per attempt of the requester's ladder in each
+/// of the two carriers.
+pub const REPEATS: u32 = 5;
 /// The CDN of a negotiation in echo leaves so much later than its MPIT came, which is in the
 /// engine's next turn: what came with the MPIT goes first. Nobody waits for the CDN, and the
 /// initiator's work on it is out of the way of the first answer.

@@ -34,5 +34,5 @@ pub mod scenario;
 pub mod sim;
 
 pub use check::{Invariant, Violation};
-pub use packet::NodeId;
+pub use packet::{NodeId, Parcel};
 pub use sim::{Fate, Passing, Sim, Traffic};

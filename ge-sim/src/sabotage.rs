@@ -32,10 +32,14 @@ pub enum Sabotage {
     KeepEpoch,
     /// A stranger's packet is answered.
     Answer,
-    /// An answer leaves four times.
-    Amplify,
     /// A router names itself as an end of a session of two others.
     WrongEnds,
+    /// An agent names somebody as the other end who never spoke.
+    WrongPeer,
+    /// A router is told that everything may pass, against what the administrator said.
+    Lenient,
+    /// Everything an agent says it says six times.
+    Babble,
     /// What an agent is sent after the faults is lost.
     Deafen,
 }

@@ -5,7 +5,7 @@ use super::row::{Row, RowState};
 use crate::Now;
 use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
-use crate::limits::OPEN_HOLD;
+use crate::limits::{OPEN_HOLD, pit_rows};
 use crate::membership::Membership;
 use crate::timer::Timer;
 
@@ -22,6 +22,7 @@ impl Engine {
         let keyring = Keyring::new(&self.identity, &membership)?;
         self.keyring = Some(keyring);
         self.mode = membership.mode;
+        self.pit.set_capacity(pit_rows(&membership.role));
         self.membership = Some(membership);
         self.answers.forget_refusals();
         self.reconsider_plain_rows();

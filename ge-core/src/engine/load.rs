@@ -14,6 +14,7 @@
 //! Source: PROTOCOL.md 2.3, 2.5; THREATS.md rows 19 and 57 to 61.
 
 use super::Engine;
+use super::carrier::{Carrier, Numbers};
 use super::incoming::Arrival;
 use super::outgoing::is_many;
 use super::passing::Passage;
@@ -79,13 +80,27 @@ impl Load {
         self.jar.cookies.len().max(young.len()).max(old.len())
     }
 
-    /// The cookie that this agent was given for a pair, and the echo identifier it counts for.
-    pub(super) fn known_cookie(&self, pair: HostPair, now: Instant) -> Option<(&Cookie, u16)> {
-        self.jar.get(pair, now)
+    /// The cookie that this agent was given for a pair, if it counts in this carrier, and the echo
+    /// identifier it counts for.
+    pub(super) fn known_cookie(
+        &self,
+        pair: HostPair,
+        carrier: Option<Carrier>,
+        now: Instant,
+    ) -> Option<(&Cookie, u16)> {
+        let known = self.jar.get(pair, now)?;
+        (Some(known.carrier) == carrier).then_some((&known.cookie, known.echo_id))
     }
 
-    pub(super) fn keep_cookie(&mut self, pair: HostPair, cookie: Cookie, id: u16, now: Instant) {
-        self.jar.put(pair, cookie, id, now);
+    pub(super) fn keep_cookie(
+        &mut self,
+        pair: HostPair,
+        cookie: Cookie,
+        (carrier, echo_id): (Carrier, u16),
+        now: Instant,
+    ) {
+        let until = now + COOKIE_LIFETIME;
+        self.jar.put(pair, Known { cookie, carrier, echo_id, until }, now);
     }
 }
 
@@ -108,23 +123,30 @@ impl Busy {
 /// Cookies this agent was given, each for one pair of hosts.
 #[derive(Default)]
 struct Jar {
-    cookies: BTreeMap<HostPair, (Cookie, u16, Instant)>,
+    cookies: BTreeMap<HostPair, Known>,
+}
+
+/// A cookie, and the numbers it counts for.
+struct Known {
+    cookie: Cookie,
+    carrier: Carrier,
+    echo_id: u16,
+    until: Instant,
 }
 
 impl Jar {
-    fn get(&self, pair: HostPair, now: Instant) -> Option<(&Cookie, u16)> {
-        let (cookie, id, until) = self.cookies.get(&pair)?;
-        (now < *until).then_some((cookie, *id))
+    fn get(&self, pair: HostPair, now: Instant) -> Option<&Known> {
+        self.cookies.get(&pair).filter(|known| now < known.until)
     }
 
     /// In a full jar those that have ended make room, and if none has, the new one is not kept: it
     /// would spare a round trip, no more.
-    fn put(&mut self, pair: HostPair, cookie: Cookie, id: u16, now: Instant) {
+    fn put(&mut self, pair: HostPair, known: Known, now: Instant) {
         if self.cookies.len() >= COOKIES_KEPT && !self.cookies.contains_key(&pair) {
-            self.cookies.retain(|_, (_, _, until)| now < *until);
+            self.cookies.retain(|_, known| now < known.until);
         }
         if self.cookies.len() < COOKIES_KEPT || self.cookies.contains_key(&pair) {
-            self.cookies.insert(pair, (cookie, id, now + COOKIE_LIFETIME));
+            self.cookies.insert(pair, known);
         }
     }
 }
@@ -155,7 +177,14 @@ impl Questions {
 impl Arrival {
     /// Who asks, as seen here: of a reflected request, the one who asked first.
     fn origin(&self) -> Origin {
-        Origin { address: self.flow().local.0, number: Number::Echo(self.id) }
+        let number = match self.numbers {
+            Numbers::Echo { id, .. } => Number::Echo(id),
+            Numbers::Udp { local, remote } => {
+                let ours = self.flow() == self.pair;
+                Number::Udp(if ours { local } else { remote })
+            }
+        };
+        Origin { address: self.flow().local.0, number }
     }
 }
 
@@ -176,7 +205,7 @@ impl Engine {
                 let session = self.sessions.get(index).ok_or(DropReason::NoSession)?;
                 return self.take_proven(Source::of(session.pair.remote.0), now);
             }
-            (Via::Echo, arrival) => arrival.ok_or(DropReason::NoSession)?,
+            (Via::Echo | Via::Udp, arrival) => arrival.ok_or(DropReason::NoSession)?,
         };
         let (own, asker) = (arrival.pair.local.0, arrival.pair.remote.0);
         if !self.stands_for(own) || is_many(asker) {
@@ -244,7 +273,8 @@ impl Engine {
         let Some(keyring) = keyring else { return };
         let cookie = load.secret.cookie(&arrival.origin(), rng, now.mono);
         if let Ok(reply) = create_cookie(keyring, dde, &cookie, rng, now.unix) {
-            self.send_reply(reply, Via::Echo, arrival.pair, arrival.interface, Some(arrival));
+            let Arrival { pair, interface, .. } = arrival;
+            self.send_reply(reply, arrival.via(), pair, interface, Some(arrival));
         }
     }
 

@@ -1,27 +1,26 @@
 //! Negotiations this agent starts: DDE and MPIT go out, RGI, CDN and NOMATCH come back.
 
 use super::Engine;
+use super::carrier::Numbers;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
-use crate::addr::WireAddr;
 use crate::dprp::{
     Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
 };
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
-use crate::io::{Event, HeldFrame, NegotiationResult, Output, Transmit};
+use crate::io::{Event, HeldFrame, NegotiationResult};
 use crate::limits::{
     ASK_AGAIN_LAST, COOKIES_PER_NEGOTIATION, DATA_PORT, HOP_LIMIT, NEGATIVE_LIFETIME, NEGOTIATIONS,
     REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
-use crate::wire::icmp::emit_echo;
 use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use rand_core::Rng as _;
 
 impl Engine {
-    /// A fresh negotiation in ICMP echo. `None` without keys, or at the limit.
+    /// A fresh negotiation outside a session. `None` without keys, or at the limit.
     pub(super) fn new_negotiation(
         &mut self,
         pair: HostPair,
@@ -29,7 +28,8 @@ impl Engine {
         interface: Interface,
         now: Now,
     ) -> Option<Negotiation> {
-        self.create_negotiation(pair, ports, Via::Echo, Purpose::Protect, interface, now)
+        let via = self.clear_via(pair.remote.0, now);
+        self.create_negotiation(pair, ports, via, Purpose::Protect, interface, now)
     }
 
     pub(super) fn create_negotiation(
@@ -62,9 +62,7 @@ impl Engine {
         )
         .ok()?;
         let mut echo_id = (self.rng.next_u32() & 0xffff) as u16;
-        if let Some((cookie, id)) =
-            self.load.known_cookie(pair, now.mono).filter(|_| via == Via::Echo)
-        {
+        if let Some((cookie, id)) = self.load.known_cookie(pair, via.carrier(), now.mono) {
             cookie.sign(&mut message);
             echo_id = id; // it counts for no other
         }
@@ -83,13 +81,15 @@ impl Engine {
             echo_seq: 0,
             cookies: 0,
             refused: 0,
+            other_at: None,
+            reflected: false,
         })
     }
 
     /// What ties a negotiation to the session it travels in.
     pub(super) fn binding(&self, via: Via) -> Option<Binding> {
         match via {
-            Via::Echo => Some(Binding::Fresh),
+            Via::Echo | Via::Udp => Some(Binding::Fresh),
             Via::Session(index) => {
                 Some(Binding::Rekey { previous: self.sessions.get(index)?.handshake_hash })
             }
@@ -100,7 +100,6 @@ impl Engine {
     pub(super) fn send_attempt(&mut self, pair: HostPair, now: Now) {
         let jitter = self.jitter();
         let Some(row) = self.pit.get_mut(pair) else { return };
-        let interface = row.interface;
         let Some(negotiation) = row.negotiation_mut() else { return };
         let step = negotiation.attempts.min(RETRY_LADDER.len() - 1);
         let wait = RETRY_LADDER[step];
@@ -108,11 +107,11 @@ impl Engine {
             now.mono + wait * (100 - RETRY_JITTER_PERCENT as u32) / 100 + wait * jitter / 100;
         negotiation.attempts += 1;
         self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
-        self.send_message(pair, interface, now);
+        self.send_message(pair, now);
     }
 
     /// Sends the current message of the pair's negotiation.
-    fn send_message(&mut self, pair: HostPair, interface: Interface, now: Now) {
+    fn send_message(&mut self, pair: HostPair, now: Now) {
         let row = self.pit.get_mut(pair).and_then(Row::negotiation_mut);
         let Some(negotiation) = row else { return };
         negotiation.echo_seq = negotiation.echo_seq.wrapping_add(1);
@@ -120,20 +119,14 @@ impl Engine {
         let message = negotiation.message.clone();
         let purpose = negotiation.initiator.proposal().purpose;
         match via {
-            Via::Echo if purpose == Purpose::Survey => {
-                let (from, to) = (pair.remote.0, pair.local.0);
-                let icmp = emit_echo(true, id, seq, &message, from, to);
-                self.deliver_inwards(from, to, &icmp, HOP_LIMIT);
+            Via::Echo | Via::Udp if purpose == Purpose::Survey => {
+                let ends = (pair.remote.0, pair.local.0);
+                let (protocol, icmp) = Numbers::Echo { id, seq }.pack(true, false, &message, ends);
+                self.deliver_inwards(ends, protocol, &icmp, HOP_LIMIT);
             }
-            Via::Echo => {
-                let (from, to) = (pair.local.0, pair.remote.0);
-                let icmp = emit_echo(true, id, seq, &message, from, to);
-                self.emit(Output::Transmit(Transmit {
-                    from: WireAddr(from),
-                    to: WireAddr(to),
-                    interface,
-                    icmp,
-                }));
+            Via::Echo | Via::Udp => {
+                self.send_clear(pair, via.carrier().unwrap_or_default());
+                self.plan_other_carrier(pair, now);
             }
             Via::Session(index) => self.send_control_message(index, &message, now),
         }
@@ -152,7 +145,7 @@ impl Engine {
         }
         let over = negotiation.attempts >= RETRY_LADDER.len();
         let lost_carrier = match negotiation.via {
-            Via::Echo => false,
+            Via::Echo | Via::Udp => false,
             Via::Session(index) => self.sessions.get(index).is_none(),
         };
         if over || lost_carrier {
@@ -216,6 +209,7 @@ impl Engine {
         id: NegotiationId,
         message: &[u8],
         kind: crate::wire::dprp::Kind,
+        via: Via,
         now: Now,
     ) {
         use crate::wire::dprp::Kind;
@@ -227,10 +221,10 @@ impl Engine {
             return self.dropped_in(DropReason::TooMany);
         }
         let result = match kind {
-            Kind::Rgi => self.consume_rgi(pair, message, now),
+            Kind::Rgi => self.consume_rgi(pair, message, via, now),
             Kind::Cdn => self.consume_cdn(pair, message, now),
-            Kind::NoMatch => self.consume_nomatch(pair, message, now),
-            Kind::Cookie => self.consume_cookie(pair, message, now),
+            Kind::NoMatch => self.consume_nomatch(pair, message, via, now),
+            Kind::Cookie => self.consume_cookie(pair, message, via, now),
             Kind::Dde | Kind::Mpit => Err(DropReason::BadMessage),
         };
         if let Err(reason) = result {
@@ -238,7 +232,13 @@ impl Engine {
         }
     }
 
-    fn consume_rgi(&mut self, pair: HostPair, message: &[u8], now: Now) -> Result<(), DropReason> {
+    fn consume_rgi(
+        &mut self,
+        pair: HostPair,
+        message: &[u8],
+        via: Via,
+        now: Now,
+    ) -> Result<(), DropReason> {
         let Self { keyring, pit, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMessage)?;
         let row = pit.get_mut(pair).ok_or(DropReason::Stale)?;
@@ -257,6 +257,7 @@ impl Engine {
         negotiation.attempts = 0;
         let index = negotiation.index;
         let started = negotiation.started;
+        self.carrier_answered(pair, via, now);
         self.agreed_as_initiator(pair, agreement, index, now.mono.since(started), now);
         Ok(())
     }
@@ -274,7 +275,9 @@ impl Engine {
     ) {
         let agreed = Agreed { peer: agreement.peer.agent, peer_mode: agreement.peer_mode, took };
         let direct = agreement.path.is_empty();
-        let path = self.known_path(pair);
+        let mut path = self.known_path(pair);
+        let via = self.pit.get(pair).and_then(Row::negotiation).map(|negotiation| negotiation.via);
+        path.found(via);
         let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
         self.add_session(pair, (index, interface), agreement, true, path, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
@@ -348,15 +351,15 @@ impl Engine {
         &mut self,
         pair: HostPair,
         message: &[u8],
+        via: Via,
         now: Now,
     ) -> Result<(), DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
         let row = self.pit.get_mut(pair).ok_or(DropReason::Stale)?;
-        let interface = row.interface;
         let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
-        if negotiation.phase != Phase::ExpectRgi || negotiation.via != Via::Echo {
+        let (Phase::ExpectRgi, Some(carrier)) = (negotiation.phase, via.carrier()) else {
             return Err(DropReason::Stale);
-        }
+        };
         let dde = &mut negotiation.message;
         let read = negotiation.initiator.consume_cookie(keyring, message, dde, now.unix);
         let cookie = read.map_err(|_| DropReason::BadCookie)?;
@@ -365,9 +368,10 @@ impl Engine {
         }
         cookie.sign(dde);
         negotiation.cookies += 1;
-        let id = negotiation.echo_id;
-        self.load.keep_cookie(pair, cookie, id, now.mono);
-        self.send_message(pair, interface, now);
+        let numbers = (carrier, negotiation.echo_id);
+        self.load.keep_cookie(pair, cookie, numbers, now.mono);
+        self.carrier_answered(pair, via, now);
+        self.send_message(pair, now);
         Ok(())
     }
 
@@ -402,6 +406,7 @@ impl Engine {
         &mut self,
         pair: HostPair,
         message: &[u8],
+        via: Via,
         now: Now,
     ) -> Result<(), DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
@@ -413,6 +418,7 @@ impl Engine {
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));
         let protected = row.protected().is_some();
+        self.carrier_answered(pair, via, now);
         self.event(Event::Negotiated { pair, result, took });
         match mode {
             Mode::Open if protected => {} // its keys are good as long as they are

@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Row, RowState, SealedPath, Transit, Via};
+use super::row::{Row, RowState, SealedPath, Transit};
 use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Committed, Reject, SeenDde, SessionParameters, Tentative, Witness};
 use crate::flow::HostPair;
@@ -29,7 +29,6 @@ use crate::now::Instant;
 use crate::shim::Shim;
 use crate::timer::Timer;
 use crate::wire::dprp::{self, Header, Kind, Place};
-use crate::wire::icmp::emit_echo;
 use crate::wire::ip::{HEADER_MAX, IpView, emit_header};
 use crate::wire::protocol;
 use crate::{DropReason, Mode, Now, Role};
@@ -148,7 +147,7 @@ impl Engine {
             Place::Destination => {}
         }
         if self.answers.answered(message) {
-            self.consume_question(id, message, Via::Echo, Some(arrival), now)?;
+            self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }
         let room = self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&id);
@@ -206,7 +205,7 @@ impl Engine {
             self.send_along(arrival, &message);
             self.timers.set(now.mono + UNANSWERED_AGAIN, Timer::Unanswered(id));
         } else if let Err(reason) =
-            self.consume_question(id, &message, Via::Echo, Some(arrival), now)
+            self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         {
             self.dropped_in(reason);
         }
@@ -227,7 +226,7 @@ impl Engine {
                 // A refusal stops the echo too: to its machine's flow it would say no more than
                 // silence does.
                 if let Err(reason) =
-                    self.consume_question(seen.id, message, Via::Echo, Some(arrival), now)
+                    self.consume_question(seen.id, message, arrival.via(), Some(arrival), now)
                 {
                     self.dropped_in(reason);
                 }
@@ -331,6 +330,11 @@ impl Engine {
         let committed = tentative
             .consume_cdn(keyring, message, now.unix)
             .map_err(|reject: Reject| reject.drop_reason())?;
+        // Nothing binds the packet to the message in it: whoever is on the path could have the row of
+        // any other pair replaced.
+        if committed.pair != arrival.flow() {
+            return Err(DropReason::BadMessage);
+        }
         self.passing.tentative.remove(&header.sid_i);
         self.commit(committed, arrival, now)?;
         Ok(Passage::On)
@@ -408,10 +412,10 @@ impl Engine {
 
     /// Answers the DDE of a NOMATCH that passes, if a group is shared. False if none is.
     fn take_over(&mut self, dde: &[u8], arrival: Arrival, now: Now) -> Result<bool, DropReason> {
-        if self.admit_question(dde, Via::Echo, Some(arrival), now).is_err() {
+        if self.admit_question(dde, arrival.via(), Some(arrival), now).is_err() {
             return Ok(true); // it was asked for proof in place of the NOMATCH
         }
-        let Some(dde_read) = self.admit_dde(dde, Via::Echo, Some(arrival), now)? else {
+        let Some(dde_read) = self.admit_dde(dde, arrival.via(), Some(arrival), now)? else {
             return Ok(true); // our own question goes first
         };
         if dde_read.common_groups().is_empty() {
@@ -420,7 +424,7 @@ impl Engine {
         self.answer_dde(
             dde_read,
             dde,
-            Via::Echo,
+            arrival.via(),
             arrival.pair,
             arrival.interface,
             Some(arrival),
@@ -446,25 +450,30 @@ impl Engine {
         Ok(Passage::Stop)
     }
 
-    /// Sends `message` on in the direction of what it replaces, under the same echo numbers.
+    /// Sends `message` on in the direction of what it replaces, under the same numbers.
     pub(super) fn send_along(&mut self, arrival: Arrival, message: &[u8]) {
-        let Arrival { request, id, seq, interface, hop_limit, .. } = arrival;
-        let (from, to) = arrival.ends();
-        let icmp = emit_echo(request, id, seq, message, from, to);
-        if arrival.leaving {
-            let (from, to) = (WireAddr(from), WireAddr(to));
-            self.emit(Output::Transmit(Transmit { from, to, interface, icmp }));
+        let Arrival { request, numbers, leaving, interface, hop_limit, .. } = arrival;
+        let ends = arrival.ends();
+        let (protocol, bytes) = numbers.pack(request, leaving, message, ends);
+        if leaving {
+            let (from, to) = (WireAddr(ends.0), WireAddr(ends.1));
+            self.emit(Output::Transmit(Transmit { from, to, interface, protocol, bytes }));
         } else {
-            self.deliver_inwards(from, to, &icmp, hop_limit);
+            self.deliver_inwards(ends, protocol, &bytes, hop_limit);
         }
     }
 
-    /// Hands an ICMP message to the kernel, which forwards it inwards.
-    pub(super) fn deliver_inwards(&mut self, from: IpAddr, to: IpAddr, icmp: &[u8], hop_limit: u8) {
-        let icmp_protocol = if to.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
+    /// Hands a transport message to the kernel, which forwards it inwards.
+    pub(super) fn deliver_inwards(
+        &mut self,
+        (from, to): (IpAddr, IpAddr),
+        protocol: u8,
+        upper: &[u8],
+        hop_limit: u8,
+    ) {
         let mut header = [0; HEADER_MAX];
-        let len = emit_header(&mut header, from, to, icmp_protocol, icmp.len(), 0, hop_limit);
-        self.emit(Output::Deliver([&header[..len], icmp].concat()));
+        let len = emit_header(&mut header, from, to, protocol, upper.len(), 0, hop_limit);
+        self.emit(Output::Deliver([&header[..len], upper].concat()));
     }
 
     /// Whether a packet is a sealed datagram between other agents, and if so whether it passes.

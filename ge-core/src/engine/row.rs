@@ -129,6 +129,8 @@ impl Protected {
 pub(super) enum Via {
     /// In ICMP echo.
     Echo,
+    /// In UDP, where the path filters echo.
+    Udp,
     /// Sealed inside a live session: rekeying, invisible to routers.
     Session(SessionIndex),
 }
@@ -156,6 +158,10 @@ pub(super) struct Negotiation {
     pub(super) cookies: u32,
     /// Messages that had a right `mac1` and were refused.
     pub(super) refused: u32,
+    /// When the question goes out in the other carrier.
+    pub(super) other_at: Option<Instant>,
+    /// An ordinary machine reflected the question.
+    pub(super) reflected: bool,
 }
 
 impl Negotiation {

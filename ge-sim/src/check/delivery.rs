@@ -142,6 +142,17 @@ impl Checker {
         }
     }
 
+    /// An agent took a session of `end` for good at `since`, by the certificate it has.
+    pub(super) fn agreed_with(&mut self, at: NodeId, end: NodeId, since: u64) {
+        let known = self.delivery.removals.get(&at).and_then(|members| members.get(&end));
+        if known.is_some_and(|arrived| since > arrived + REMOVAL_FELT) {
+            self.fail(
+                Invariant::I5Removed,
+                format!("{at:?} took a session of {end:?}, which was removed"),
+            );
+        }
+    }
+
     /// A plaintext packet of a pair is handed to the stack of a machine with an agent.
     pub fn plaintext_accepted(
         &mut self,

@@ -4,9 +4,7 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{
-    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, only_mac2_differs, readable_parcel,
-};
+use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -17,7 +15,6 @@ use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outg
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC};
-use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
@@ -49,9 +46,6 @@ impl Sim {
         let of_others = is_negotiation(packet, view) || is_sealed(packet, view);
         if let Some(parcel) = readable_parcel(packet, view) {
             self.check.parcel_shown(id, parcel);
-        }
-        if self.node(id).is_router() {
-            self.check.shown_to(id, &bytes[PACKET_AT..]);
         }
         match self.node(id).offloaded(pair, micros).filter(|_| !of_others) {
             Some(Offload::Bypass) => return self.put_back(id, &bytes, LinkUse::Offloaded, origin),
@@ -112,12 +106,13 @@ impl Sim {
     pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse, origin: Origin) {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
-        let (instance, mode) = (node.instance, node.mode());
+        let (instance, mode, router) = (node.instance, node.mode(), node.is_router());
         let row = self.row_of(id, HostPair::new(view.source, view.destination));
         // Two others agreed for the packet's source, which may have had plaintext under way.
         let agreed = row.is_some_and(|row| row.verdict == "transit");
         let asks = !agreed && self.stands_for(id, view.source);
-        self.check.emitted(&Emission { node: id, instance, mode, asks, packet: &packet, by });
+        let emission = Emission { node: id, instance, mode, router, asks, packet: &packet, by };
+        self.check.emitted(&emission);
         self.transmit(id, packet, origin);
     }
 
@@ -140,24 +135,32 @@ impl Sim {
             Fate::Late(late) => (1, late),
         };
         for _ in 0..copies {
-            let sent = &packet;
-            let transit = self.net.carry(id, to, sent, &mut self.rng);
-            for (delay, packet, corrupted) in transit.copies {
-                let origin = match origin {
-                    Origin::Genuine | Origin::Replayed
-                        if corrupted && !only_mac2_differs(sent, &packet) =>
-                    {
-                        Origin::Corrupted
-                    }
-                    origin => origin,
-                };
-                let at = self.now + delay + late;
-                self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
-            }
-            if let Some((delay, packet)) = transit.error {
-                let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
-                self.queue.add(self.now + delay, arrive);
-            }
+            self.meet((id, to), &packet, origin, late);
+        }
+    }
+
+    /// A link carries a packet. `late`: so many microseconds later than it would.
+    pub(super) fn carry(
+        &mut self,
+        (id, to): (NodeId, NodeId),
+        packet: &[u8],
+        origin: Origin,
+        late: u64,
+    ) {
+        let transit = self.net.carry(id, to, packet, &mut self.rng);
+        for (delay, packet, corrupted) in transit.copies {
+            let origin = match origin {
+                Origin::Genuine | Origin::Replayed | Origin::Insider if corrupted => {
+                    Origin::Corrupted
+                }
+                origin => origin,
+            };
+            let at = self.now + delay + late;
+            self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
+        }
+        if let Some((delay, packet)) = transit.error {
+            let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
+            self.queue.add(self.now + delay, arrive);
         }
     }
 
@@ -168,7 +171,7 @@ impl Sim {
         let hooked = node.is_hooked(from);
         match &node.agent {
             Agent::Running(_) if hooked => match origin {
-                Origin::Genuine | Origin::Replayed => {
+                Origin::Genuine | Origin::Replayed | Origin::Insider => {
                     self.agent_receives(id, packet, &view, origin);
                 }
                 Origin::Corrupted | Origin::Forged => {
@@ -232,6 +235,9 @@ impl Sim {
     ) -> usize {
         let sealed = is_sealed(&packet, view);
         if sealed && view.destination == self.node(id).addr {
+            if let Class::Message(Kind::NoMatch, _) = class(&packet) {
+                self.check.refused(id, HostPair::new(view.destination, view.source));
+            }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
         if let Some(parcel) = readable_parcel(&packet, view) {
@@ -248,9 +254,11 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
-        self.check.shown_to(id, &packet);
-        if let Class::Message(Kind::NoMatch, true) = class(&packet) {
-            self.check.refused(id, pair);
+        if let Class::Message(kind, reply) = class(&packet) {
+            self.check.asked_by(id, pair, packet.len());
+            if kind == Kind::NoMatch && reply {
+                self.check.refused(id, pair);
+            }
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
@@ -279,7 +287,7 @@ impl Sim {
         let micros = self.now;
         let meta = DatagramMeta {
             from: WireAddr(from),
-            from_port: DATA_PORT,
+            from_port: ip::ports(&packet, view).local,
             to: WireAddr(view.destination),
             tos: view.tos,
             interface: INTERFACE,
@@ -329,11 +337,18 @@ fn is_sealed(packet: &[u8], view: &IpView) -> bool {
         && view.total_len > view.header_len + UDP_LEN
 }
 
-/// What the hook gives to the agent whatever its sets say: an echo that begins with the magic.
+/// What the hook gives to the agent whatever its sets say: an echo, or a datagram from or to the
+/// data port, that begins with the magic.
 fn is_negotiation(packet: &[u8], view: &IpView) -> bool {
-    let payload = packet.get(view.header_len + ECHO_LEN..);
-    matches!(view.protocol, protocol::ICMP | protocol::ICMPV6)
-        && payload.is_some_and(|payload| payload.starts_with(&MAGIC))
+    let upper = packet.get(view.header_len..).unwrap_or_default();
+    let carries = match view.protocol {
+        protocol::ICMP | protocol::ICMPV6 => true,
+        protocol::UDP => upper
+            .get(..4)
+            .is_some_and(|ports| ports.chunks(2).any(|port| port == DATA_PORT.to_be_bytes())),
+        _ => false,
+    };
+    carries && upper.get(UDP_LEN..).is_some_and(|payload| payload.starts_with(&MAGIC))
 }
 
 /// A frame as its machine's network card puts it on the link.

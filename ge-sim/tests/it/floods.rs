@@ -152,7 +152,7 @@ fn right_requests_from_forged_sources_cost_honest_agents_a_round_trip() {
     let (mut sim, group, server, clients) = server_and_clients(2);
     let mut thief = Thief::new(&mut sim, &[group]);
     let to = sim.node(server).addr;
-    let mut most = [0; 8];
+    let mut most = [0; 9];
     flood(&mut sim, (server, &clients), 3, |sim, n| {
         assert!(n < 1_000 || under_load(sim, server));
         for (most, size) in most.iter_mut().zip(sim.table_sizes(server)) {

@@ -1,6 +1,7 @@
 //! The simulator's tests: worlds set up by hand, worlds drawn from seeds, and checks that must fire.
 #![allow(clippy::unwrap_used)]
 
+mod adversaries;
 mod blackholes;
 mod chains;
 mod clear;

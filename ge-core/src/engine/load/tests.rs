@@ -6,7 +6,7 @@ use crate::dprp::domain::{Domain, rng};
 use crate::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters};
 use crate::engine::two_agents::{address, agent, at, carry, outputs, send};
 use crate::flow::{Direction, Ports};
-use crate::io::{ETHERNET_LEN, Frame, Output, VNET_LEN};
+use crate::io::{ETHERNET_LEN, Frame, Output, Transmit, VNET_LEN};
 use crate::limits::{COOKIES_PER_NEGOTIATION, REFUSED_PER_NEGOTIATION, RETRY_LADDER};
 use crate::wire::dprp::peek;
 use crate::wire::icmp::emit_echo;
@@ -61,7 +61,7 @@ fn ask(engine: &mut Engine, from: IpAddr, message: &[u8], micros: u64) -> Vec<Ve
 /// Negotiation messages among the outputs.
 fn messages(outputs: &[Output]) -> Vec<Vec<u8>> {
     let message = |output: &Output| match output {
-        Output::Transmit(transmit) => transmit.icmp.get(8..).map(<[u8]>::to_vec),
+        Output::Transmit(transmit) => transmit.bytes.get(8..).map(<[u8]>::to_vec),
         _ => None,
     };
     outputs.iter().filter_map(message).collect()
@@ -127,9 +127,9 @@ fn a_remembered_cookie_saves_the_round_trip() {
     assert_ne!(messages(&anew)[0][24..56], messages(&dde)[0][24..56], "another e_i");
     assert_eq!(kinds(&messages(&carry(&anew, (1, 2), &mut other))), [Kind::Rgi]);
     let lifetime = COOKIE_LIFETIME.as_micros() as u64;
-    let pair = HostPair::new(address(1), address(2));
-    assert!(one.load.known_cookie(pair, at(lifetime).mono).is_some());
-    assert!(one.load.known_cookie(pair, at(lifetime + 3).mono).is_none());
+    let (pair, echo) = (HostPair::new(address(1), address(2)), Some(Carrier::Echo));
+    assert!(one.load.known_cookie(pair, echo, at(lifetime).mono).is_some());
+    assert!(one.load.known_cookie(pair, echo, at(lifetime + 3).mono).is_none());
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn a_cookie_nobody_asked_for_or_that_was_forged_changes_nothing() {
     let mut forged = messages(&cookie)[0].clone();
     *forged.last_mut().unwrap() ^= 1;
     let icmp = emit_echo(false, 7, 1, &forged, transmit.from.0, transmit.to.0);
-    let (from, to, interface) = (transmit.from, transmit.to, transmit.interface);
-    let forged = [Output::Transmit(crate::io::Transmit { from, to, interface, icmp })];
+    let Transmit { from, to, interface, protocol, .. } = *transmit;
+    let forged = [Output::Transmit(Transmit { from, to, interface, protocol, bytes: icmp })];
     assert!(messages(&carry(&forged, (2, 1), &mut one)).is_empty());
     assert_eq!(dropped(&one, DropReason::BadCookie), 1);
     assert_eq!(messages(&carry(&cookie, (2, 1), &mut one)).len(), 1, "the right one still counts");
@@ -281,7 +281,7 @@ fn what_is_refused_again_and_again_is_not_read_any_more() {
 /// The same message with another byte in its sealed part, and a right `mac1`.
 fn remade(output: &Output, n: u8) -> Output {
     let Output::Transmit(transmit) = output else { panic!("no message") };
-    let mut message = transmit.icmp[8..].to_vec();
+    let mut message = transmit.bytes[8..].to_vec();
     message[200] ^= n + 1;
     let member = Domain::new(1).member(9, &[1]);
     let key = member.membership.domain_keys.iter().find(|key| key.epoch.0 == 5).unwrap();
@@ -291,6 +291,6 @@ fn remade(output: &Output, n: u8) -> Output {
         crate::crypto::kdf::short_hmac(&prk.expand("mac1", &[]), &[&message[..at]]);
     message[at..].copy_from_slice(&mac1);
     let icmp = emit_echo(false, 7, 1, &message, transmit.from.0, transmit.to.0);
-    let (from, to, interface) = (transmit.from, transmit.to, transmit.interface);
-    Output::Transmit(crate::io::Transmit { from, to, interface, icmp })
+    let Transmit { from, to, interface, protocol, .. } = *transmit;
+    Output::Transmit(Transmit { from, to, interface, protocol, bytes: icmp })
 }
