@@ -248,6 +248,11 @@ impl Sim {
         }
         let for_data_port = is_sealed(&packet, view);
         if for_data_port && view.destination == self.node(id).addr {
+            // A socket gives no datagram whose checksum is wrong.
+            let whole = matches!(class(&packet), Class::Message(..));
+            if is_negotiation(&packet, view) && !whole {
+                return 0;
+            }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
         let negotiation = is_negotiation(&packet, view);
