@@ -26,6 +26,7 @@ impl Engine {
             sessions: self.sessions.len(),
             negotiations: self.negotiations.len() + self.answers.len(),
             held: self.held.frames(),
+            under_load: self.load.is_under_load(now.mono),
             counters: self.counters.clone(),
         }
     }
@@ -44,9 +45,10 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass, carriers. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass, carriers, cookies. For the invariant that no table
+    /// outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 8] {
+    pub fn table_sizes(&self) -> [usize; 9] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -56,6 +58,7 @@ impl Engine {
             self.held.bytes(),
             self.passing.len(),
             self.carriers.len(),
+            self.load.len(),
         ]
     }
 

@@ -6,13 +6,14 @@ use ge_core::engine::Engine;
 use ge_core::flow::HostPair;
 use ge_core::io::Snapshot;
 use ge_core::limits::{
-    CARRIERS, HELD_BYTES, NEGOTIATIONS, PASSING, PIT_ROWS_HOST, SESSIONS, STICKY_ENTRIES,
+    CARRIERS, COOKIES_KEPT, HELD_BYTES, NEGOTIATIONS, PASSING, PIT_ROWS_HOST, SESSIONS,
+    STICKY_ENTRIES,
 };
 use ge_core::{Epoch, GroupId, Now};
 use std::collections::BTreeMap;
 
 /// Limits of [`Engine::table_sizes`], in its order.
-const LIMITS: [usize; 8] = [
+const LIMITS: [usize; 9] = [
     PIT_ROWS_HOST,
     SESSIONS,
     NEGOTIATIONS,
@@ -21,8 +22,9 @@ const LIMITS: [usize; 8] = [
     HELD_BYTES,
     PASSING,
     CARRIERS,
+    COOKIES_KEPT,
 ];
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 9] = [
     "rows",
     "sessions",
     "negotiations",
@@ -31,6 +33,7 @@ const TABLES: [&str; 8] = [
     "held bytes",
     "passing",
     "carriers",
+    "cookies",
 ];
 
 #[derive(Default)]
@@ -56,7 +59,7 @@ impl Books {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
     rows: Vec<(HostPair, &'static str)>,
-    sizes: [usize; 8],
+    sizes: [usize; 9],
 }
 
 /// Takes the fingerprint of an engine.
@@ -72,7 +75,7 @@ pub fn fingerprint(engine: &Engine, now: Now) -> Fingerprint {
 
 impl Checker {
     /// I6.
-    pub fn tables(&mut self, node: NodeId, sizes: [usize; 8]) {
+    pub fn tables(&mut self, node: NodeId, sizes: [usize; 9]) {
         for ((size, limit), table) in sizes.iter().zip(LIMITS).zip(TABLES) {
             if *size > limit {
                 self.fail(
