@@ -32,6 +32,7 @@ pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
     let stage = Stage::draw(&mut rng);
     let (mut sim, chain) = world(seed, v4, GROUPS as usize, &stage.plan);
     sim.trace = trace;
+    sim.net.filters_echo = hit(&mut rng, 150);
     sim.answers_ping(chain.source(), stage.source_answers);
     sim.answers_ping(chain.destination(), stage.destination_answers);
     let length = 2_000_000 + below(&mut rng, 12_000_000);
