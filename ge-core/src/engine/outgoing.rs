@@ -320,6 +320,7 @@ impl Engine {
             row.last_used = now.mono;
         }
         self.ask_again(pair, now);
+        self.tell_inner(pair, now);
         self.prohibit(&packet, view);
         Outgoing::Consumed
     }
@@ -403,6 +404,7 @@ impl Engine {
             self.emit(Output::PutBack(frame));
         }
         self.offload_bypass(pair);
+        self.release_withheld(pair, now);
     }
 
     /// Gives a pending flow its discard verdict: the held packets die, their programs are told.
@@ -426,6 +428,7 @@ impl Engine {
                 self.prohibit(packet, &view);
             }
         }
+        self.release_withheld(pair, now);
     }
 
     /// The row's lifetime is over, or nobody used it.

@@ -71,7 +71,8 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
-        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+        let packet = &bytes[PACKET_AT..];
+        if done == Outgoing::PutBack && is_sealed(packet, view) && !is_negotiation(packet, view) {
             self.sealed_passes(id, view);
         }
         if done == Outgoing::PutBack || broken {
@@ -235,8 +236,12 @@ impl Sim {
     ) -> usize {
         let sealed = is_sealed(&packet, view);
         if sealed && view.destination == self.node(id).addr {
-            if let Class::Message(Kind::NoMatch, _) = class(&packet) {
-                self.check.refused(id, HostPair::new(view.destination, view.source));
+            if let Class::Message(kind, _) = class(&packet) {
+                let pair = HostPair::new(view.destination, view.source);
+                self.check.asked_by(id, pair, packet.len());
+                if kind == Kind::NoMatch {
+                    self.check.refused(id, pair);
+                }
             }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
@@ -260,13 +265,17 @@ impl Sim {
                 self.check.refused(id, pair);
             }
         }
+        let asked_before = self.row_is_pending(id, pair);
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
-        if done == Incoming::Deliver && sealed {
+        if self.row_is_pending(id, pair) && !asked_before {
+            self.check.asks(id, pair); // a router asks before an inner agent's packets come
+        }
+        if done == Incoming::Deliver && sealed && !is_negotiation(&packet, view) {
             self.sealed_passes(id, view);
         }
         if done == Incoming::Deliver || self.sabotage == Some(Sabotage::AcceptPlaintext) {
