@@ -196,7 +196,8 @@ impl Engine {
         arrival: Option<Arrival>,
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
-        if answer.request != message {
+        // In a packet of another flow it is no repeat: the answer would go to who did not ask.
+        if answer.request != message || arrival.is_some_and(|at| at.pair != answer.pair) {
             return false;
         }
         answer.repeats += 1;

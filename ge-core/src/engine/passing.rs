@@ -226,6 +226,12 @@ impl Engine {
             self.passing.asked.remove(&id);
             return;
         }
+        let arrival = asked.arrival;
+        if self.is_way_back(arrival) {
+            self.passing.asked.remove(&id);
+            return;
+        }
+        let Some(asked) = self.passing.asked.get_mut(&id) else { return };
         asked.repeats += 1;
         let again = asked.place == Place::Destination && asked.repeats <= UNANSWERED_REPEATS;
         let (message, arrival, place) = (asked.message.clone(), asked.arrival, asked.place);
