@@ -28,8 +28,8 @@ impl Engine {
         let Some(row) = self.pit.get(pair) else { return };
         let Some(own) = row.protected() else { return };
         let (inner, interface) = (&own.inner, row.interface);
-        let due = row.last_used > inner.asked_at
-            && now.mono.since(inner.asked_at) >= inner.patience;
+        let due =
+            row.last_used > inner.asked_at && now.mono.since(inner.asked_at) >= inner.patience;
         if !due || !self.surveys.take(SURVEYS_PER_SECOND, now.mono) {
             return;
         }

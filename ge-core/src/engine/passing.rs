@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Row, RowState, SealedPath};
+use super::row::{Phase, Row, RowState, SealedPath};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, consume_dde};
@@ -21,8 +21,8 @@ use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    BETWEEN_WAIT, HANDOVER, NOMATCH_PER_SECOND, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN, UNANSWERED_REPEATS,
-    UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, NOMATCH_PER_SECOND, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME,
+    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -192,7 +192,9 @@ impl Engine {
     pub(super) fn handover_over(&mut self, pair: HostPair, now: Now) {
         let Some(row) = self.pit.get(pair) else { return };
         let Some(own) = row.protected() else { return };
-        let Some(since) = own.contested.filter(|at| now.mono.since(*at) >= HANDOVER) else { return };
+        let Some(since) = own.contested.filter(|at| now.mono.since(*at) >= HANDOVER) else {
+            return;
+        };
         let (current, renewing) = (own.current, own.rekey.is_some());
         let created = self.sessions.get(current).map(|session| session.created);
         let used = row.last_used > since || created.is_some_and(|at| at > since);
@@ -241,8 +243,8 @@ impl Engine {
             return;
         }
         let refusal = self.passing.refusals.get(&arrival.pair);
-        let refused = refusal.is_some_and(|until| *until > now.mono)
-            && self.could_answer(&message, now);
+        let refused =
+            refusal.is_some_and(|until| *until > now.mono) && self.could_answer(&message, now);
         let result = if place == Place::Destination && !refused {
             self.consume_dde(&message, arrival.via(), Some(arrival), now)
         } else {
@@ -292,7 +294,6 @@ impl Engine {
     ) -> Result<Passage, DropReason> {
         self.passing.asked.remove(&header.sid_i);
         self.passing.refusals.remove(&arrival.pair);
-        self.passing.questions.remove(&arrival.pair);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
@@ -359,10 +360,12 @@ impl Engine {
     }
 
     /// An inner agent found its other end: it comes first, and what this router asks about the same
-    /// flow would seal it twice.
+    /// flow would seal it twice. What it has agreed on already, it yields when that is confirmed.
     fn give_way(&mut self, pair: HostPair) {
+        self.question_answered(pair);
         let asking = self.pit.get(pair).is_some_and(|row| {
-            row.protected().is_none() && row.negotiation().is_some()
+            let phase = row.negotiation().map(|negotiation| negotiation.phase);
+            row.protected().is_none() && phase == Some(Phase::ExpectRgi)
         });
         if asking {
             self.forget_row(pair);
@@ -495,7 +498,8 @@ impl Engine {
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let nomatch = seen.refuse(&witness, for_good, rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let nomatch =
+            seen.refuse(&witness, for_good, rng, now.unix).ok_or(DropReason::BadMessage)?;
         self.send_along(arrival, &nomatch);
         Ok(Passage::Stop)
     }

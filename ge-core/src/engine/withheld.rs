@@ -15,7 +15,7 @@
 use super::Engine;
 use super::incoming::Arrival;
 use super::passing::Passage;
-use super::row::RowState;
+use super::row::{Row, RowState};
 use crate::dprp::{Answered, Binding, SeenDde, consume_dde};
 use crate::flow::{HostPair, Ports};
 use crate::io::NegotiationResult;
@@ -39,6 +39,8 @@ pub(super) struct Question {
     /// Where an answer to it goes.
     back: Arrival,
     closed: bool,
+    /// Somebody agreed to be its other end.
+    answered: bool,
     since: Instant,
 }
 
@@ -127,15 +129,39 @@ impl Engine {
         let Ok(dde) = consume_dde(keyring, message, Binding::Fresh, now.unix) else { return };
         let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
         let closed = dde.proposal.mode == Mode::Closed;
-        questions.insert(arrival.pair, Question { dde: seen, back, closed, since: now.mono });
+        questions.insert(
+            arrival.pair,
+            Question { dde: seen, back, closed, answered: false, since: now.mono },
+        );
+    }
+
+    /// An inner agent's question has an RGI.
+    pub(super) fn question_answered(&mut self, pair: HostPair) {
+        if let Some(question) = self.passing.questions.get_mut(&pair) {
+            question.answered = true;
+        }
+    }
+
+    /// This router protects a flow from now on. If an inner agent asked for it meanwhile, the other
+    /// end must know that the flow may change hands.
+    fn yield_to_question(&mut self, pair: HostPair, now: Now) {
+        let asked = self.passing.questions.get(&pair);
+        let recent = asked.is_some_and(|asked| now.mono.since(asked.since) < TENTATIVE_LIFETIME);
+        let current = self.pit.get(pair).and_then(Row::protected).map(|own| own.current);
+        if let (true, Some(index)) = (recent, current) {
+            self.send_yield(index, now);
+        }
     }
 
     /// This router drops the flow. An inner agent whose question nobody has answered hears of it.
     pub(super) fn tell_inner(&mut self, pair: HostPair, now: Now) {
-        let Some(Question { dde, back, since, .. }) = self.passing.questions.remove(&pair) else {
+        let Some(Question { dde, back, since, answered, .. }) =
+            self.passing.questions.remove(&pair)
+        else {
             return;
         };
-        if now.mono.since(since) < TENTATIVE_LIFETIME
+        if !answered
+            && now.mono.since(since) < TENTATIVE_LIFETIME
             && let Err(reason) = self.refuse_passing(&dde, Place::Source, true, back, now)
         {
             self.dropped_in(reason);
@@ -159,8 +185,10 @@ impl Engine {
     /// This router's own question is answered: so is that of the inner agent.
     pub(super) fn release_withheld(&mut self, pair: HostPair, now: Now) {
         let Some(withheld) = self.passing.withheld.remove(&pair) else {
-            if matches!(self.known(pair), Known::Dropped) {
-                self.tell_inner(pair, now);
+            match self.known(pair) {
+                Known::Dropped => self.tell_inner(pair, now),
+                Known::Protected => self.yield_to_question(pair, now),
+                _ => {}
             }
             return;
         };

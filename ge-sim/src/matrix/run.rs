@@ -109,8 +109,7 @@ fn verdicts(sim: &Sim, chain: &Chain, proofs: &[Track]) -> Vec<Verdict> {
         let row = chain.row(sim, at);
         let reached = proofs.iter().any(|track| track.shown.contains(node));
         // What arrived got past everybody, also where nobody but the two ends can read it.
-        let passed =
-            proofs.iter().any(|track| track.arrived > 0 || got_past(chain, *node, track));
+        let passed = proofs.iter().any(|track| track.arrived > 0 || got_past(chain, *node, track));
         // "Drops them, or never sees one because an agent before it does" (oracle): an agent that
         // no packet reaches, and nobody asks, keeps a session of before until it is idle.
         let cut_off = verdicts.contains(&Verdict::Discard)
