@@ -31,6 +31,7 @@ mod sticky;
 mod survey;
 mod tick;
 mod transit;
+mod withheld;
 
 #[cfg(test)]
 mod tests;

@@ -287,7 +287,7 @@ impl Engine {
         } else if direct {
             let held = self.protect_row(pair, agreed, index);
             self.send_attempt(pair, now); // MPIT first, then the data behind it
-            self.became_protected(pair, took);
+            self.became_protected(pair, took, now);
             self.release_sealed(held, now);
         } else {
             // What went in clear until now waits as well: the pair is protected from here on.
@@ -340,7 +340,7 @@ impl Engine {
         };
         let held = self.protect_row(pair, agreed, index);
         self.confirmed(pair, index, now);
-        self.became_protected(pair, agreed.took);
+        self.became_protected(pair, agreed.took, now);
         self.release_sealed(held, now);
         Ok(())
     }
@@ -447,7 +447,7 @@ impl Engine {
     }
 
     /// Somebody on the path refuses the flow: whatever its row was, it is dropped now.
-    fn turn_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
+    pub(super) fn turn_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         match &mut row.state {
             RowState::Pending(pending) => {
@@ -466,6 +466,7 @@ impl Engine {
                 }
                 self.forget_offload(pair);
                 self.timers.set(until, Timer::RowAge(pair));
+                self.tell_inner(pair, now);
             }
             // New keys were refused; the next packet asks anew and hears why.
             RowState::Protected(protected) => {

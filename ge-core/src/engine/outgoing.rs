@@ -321,6 +321,7 @@ impl Engine {
             row.last_used = now.mono;
         }
         self.ask_again(pair, now);
+        self.tell_inner(pair, now);
         self.prohibit(&packet, view);
         Outgoing::Consumed
     }
@@ -404,6 +405,7 @@ impl Engine {
             self.emit(Output::PutBack(frame));
         }
         self.offload_bypass(pair);
+        self.release_withheld(pair, now);
     }
 
     /// Gives a pending flow its discard verdict: the held packets die, their programs are told.
@@ -427,6 +429,7 @@ impl Engine {
                 self.prohibit(packet, &view);
             }
         }
+        self.release_withheld(pair, now);
     }
 
     /// The row's lifetime is over, or nobody used it.

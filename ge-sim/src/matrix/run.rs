@@ -108,8 +108,15 @@ fn verdicts(sim: &Sim, chain: &Chain, proofs: &[Track]) -> Vec<Verdict> {
     for (at, (node, _)) in chain.agents.iter().enumerate() {
         let row = chain.row(sim, at);
         let reached = proofs.iter().any(|track| track.shown.contains(node));
-        let passed = proofs.iter().any(|track| got_past(chain, *node, track));
+        // What arrived got past everybody, also where nobody but the two ends can read it.
+        let passed = proofs.iter().any(|track| track.arrived > 0 || got_past(chain, *node, track));
+        // "Drops them, or never sees one because an agent before it does" (oracle): an agent that
+        // no packet reaches, and nobody asks, keeps a session of before until it is idle.
+        let cut_off = verdicts.contains(&Verdict::Discard)
+            && !reached
+            && proofs.iter().all(|track| track.arrived == 0);
         let verdict = match row.map(|row| row.verdict) {
+            Some("protected") if cut_off => Verdict::Discard,
             Some("protected") => Verdict::Protect,
             // Nothing comes by any more: its word from before does not count.
             Some("clear" | "transit") if verdicts.contains(&Verdict::Discard) && !reached => {

@@ -267,12 +267,16 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
+        let asked_before = self.row_is_pending(id, pair);
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
+        if self.row_is_pending(id, pair) && !asked_before {
+            self.check.asks(id, pair); // a router asks before an inner agent's packets come
+        }
         if done == Incoming::Deliver && sealed {
             self.sealed_passes(id, view);
         }

@@ -76,7 +76,7 @@ fn read(change: impl Fn(&mut MpitPath), signs: bool) -> [Option<Reject>; 2] {
     let router = Domain::new(1).member(7, &[1]).keyring();
     let secret = Secret32([8; 32]);
     let witness = Witness { keyring: &router, secret: &secret, place: Place::Between };
-    scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap();
+    scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().0;
     let mpit = impaired(&mut scene, change, signs);
     let pair = scene.initiator.proposal().pair;
     let between = witness.consume_mpit(&mpit, pair, NOW).err();
@@ -143,7 +143,7 @@ fn nomatch(scene: &mut Scene, e_i: [u8; 32]) -> Vec<u8> {
     let other = Domain::new(1).member(6, &[2]).keyring();
     let domain_epoch = scene.initiator.offer.domain_epoch;
     let dde = SeenDde { id: scene.initiator.id(), e_i, domain_epoch };
-    create_nomatch(&other, &dde, false, Place::Destination, &mut scene.rng, NOW).unwrap()
+    create_nomatch(&other, &dde, (false, Place::Destination, false), &mut scene.rng, NOW).unwrap()
 }
 
 #[test]
