@@ -17,6 +17,7 @@ mod control;
 mod datagrams;
 mod early;
 mod incoming;
+mod inquiry;
 mod install;
 mod negotiate;
 mod outgoing;
@@ -28,6 +29,7 @@ mod snapshot;
 mod sticky;
 mod survey;
 mod tick;
+mod transit;
 
 #[cfg(test)]
 mod tests;

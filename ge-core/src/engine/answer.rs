@@ -41,6 +41,8 @@ struct Answer {
     request: Vec<u8>,
     reply: Vec<u8>,
     repeats: u32,
+    /// An agent further in that shares no group with the initiator, by its certificate.
+    beyond: Option<[u8; 8]>,
     state: AnswerState,
 }
 
@@ -107,6 +109,14 @@ impl Answers {
     /// True if a request with this number was answered.
     pub(super) fn has(&self, id: NegotiationId) -> bool {
         self.by_initiator.contains_key(&id)
+    }
+
+    /// A negotiation was answered in place of an agent further in that shares no group with its
+    /// initiator.
+    pub(super) fn note_beyond(&mut self, id: NegotiationId, from: [u8; 8]) {
+        if let Some(answer) = self.by_initiator.get_mut(&id) {
+            answer.beyond = Some(from);
+        }
     }
 
     /// Takes one of the refusals of this second.
@@ -186,7 +196,8 @@ impl Engine {
         arrival: Option<Arrival>,
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
-        if answer.request != message {
+        // In a packet of another flow it is no repeat: the answer would go to who did not ask.
+        if answer.request != message || arrival.is_some_and(|at| at.pair != answer.pair) {
             return false;
         }
         answer.repeats += 1;
@@ -308,6 +319,7 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
+            beyond: None,
             state: AnswerState::Refused,
         };
         self.answers.by_initiator.insert(dde.id, answer);
@@ -349,6 +361,7 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
+            beyond: None,
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
@@ -381,12 +394,14 @@ impl Engine {
         let index = *index;
         let (pair, interface, via, started) =
             (answer.pair, answer.interface, answer.via, answer.started);
+        let beyond = answer.beyond;
         if self.owner_is_other(pair, &agreement, now) {
             return Err(DropReason::BadMessage);
         }
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
         let before = self.use_agreement(pair, interface, index, agreement, took, via, now)?;
+        self.inherit_inner(pair, before.as_ref(), via, beyond, now);
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();

@@ -1,7 +1,6 @@
 //! Negotiations this agent starts: DDE and MPIT go out, RGI, CDN and NOMATCH come back.
 
 use super::Engine;
-use super::carrier::Numbers;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
 use crate::dprp::{
@@ -11,7 +10,7 @@ use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Event, HeldFrame, NegotiationResult};
 use crate::limits::{
-    ASK_AGAIN_LAST, DATA_PORT, HOP_LIMIT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
+    ASK_AGAIN_LAST, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
     RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
@@ -106,9 +105,7 @@ impl Engine {
         self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
         match via {
             Via::Echo | Via::Udp if purpose == Purpose::Survey => {
-                let ends = (pair.remote.0, pair.local.0);
-                let (protocol, icmp) = Numbers::Echo { id, seq }.pack(true, false, &message, ends);
-                self.deliver_inwards(ends, protocol, &icmp, HOP_LIMIT);
+                self.send_survey(pair, (id, seq), &message);
             }
             Via::Echo | Via::Udp => {
                 self.send_clear(pair, via.carrier().unwrap_or_default());
@@ -202,6 +199,9 @@ impl Engine {
         let Some(&pair) = self.negotiations.get(&id) else {
             return self.dropped_in(DropReason::Stale);
         };
+        if self.is_inquiry(pair, id) {
+            return self.consume_inquiry(pair, message, kind, now);
+        }
         let result = match kind {
             Kind::Rgi => self.consume_rgi(pair, message, via, now),
             Kind::Cdn => self.consume_cdn(pair, message, now),
@@ -423,7 +423,11 @@ impl Engine {
                 self.timers.set(until, Timer::RowAge(pair));
             }
             // New keys were refused; the next packet asks anew and hears why.
-            RowState::Protected(_) => self.forget_row(pair),
+            RowState::Protected(protected) => {
+                let current = protected.current;
+                self.send_end(current, now);
+                self.forget_row(pair);
+            }
             RowState::Transit(_) => {}
         }
     }

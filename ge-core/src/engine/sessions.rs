@@ -434,6 +434,7 @@ impl Engine {
         if owes_keepalive {
             self.send_keepalive(index, now);
         }
+        self.inquire(pair, now);
         self.expire_idle(pair, now);
     }
 
@@ -518,6 +519,9 @@ impl Engine {
         let Some(row) = self.pit.remove(pair) else { return };
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
+        }
+        if let Some(asked) = row.protected().and_then(|own| own.inner.asked.as_ref()) {
+            self.negotiations.remove(&asked.id());
         }
         match row.state {
             RowState::Pending(mut pending) => {

@@ -3,11 +3,14 @@
 
 mod adversaries;
 mod blackholes;
+mod carriers;
 mod chains;
 mod clear;
 mod controls;
 mod crossings;
 mod epochs;
+mod forgeries;
+mod impaired;
 mod losses;
 mod matrix;
 mod paths;

@@ -7,15 +7,15 @@
 //! departments  a ── r1 {inner} ── r2 {outer} ── r3 {outer} ── r4 {inner} ── b
 //! ```
 
+use super::router::exchange;
 use crate::agent::{Agent, RouterRequest};
 use crate::host::Host;
 use crate::lab::Lab;
-use crate::pair::{ECHO_DEADLINE, NO_ECHO};
-use crate::ping::{Pinger, ping};
+use crate::pair::NO_ECHO;
+use crate::ping::ping;
 use crate::row::{Row, address};
 use crate::scenario::{Scenario, scenario};
 use crate::server::Server;
-use crate::stream::MARKER;
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
@@ -28,19 +28,6 @@ pub(crate) const LIST: &[Scenario] = &[
 
 /// For an agent to come to another verdict by itself.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Readable echoes that must be answered, both IP versions.
-fn exchange(from: &Host, to: &Host) -> Result<()> {
-    for v6 in [false, true] {
-        let mut pinger = Pinger::new(from, address(to, v6), MARKER)?;
-        for count in 1..=3 {
-            let answer = pinger.echo(ECHO_DEADLINE)?;
-            let (from, to) = (&from.name, address(to, v6));
-            ensure!(answer.is_some(), "echo {count} from {from} to {to} was not answered");
-        }
-    }
-    Ok(())
-}
 
 /// That an agent protects what goes to `to` with `group`.
 fn protects_with(agent: &Agent, to: &Host, group: &str) -> Result<()> {

@@ -8,6 +8,7 @@
 //! ```
 //! Whoever moves gets an address of its new network, and no setting of any agent is changed.
 
+use super::router::begin;
 use crate::agent::{Agent, RouterRequest};
 use crate::capture::{Capture, Kind};
 use crate::host::Host;
@@ -31,13 +32,6 @@ pub(crate) const LIST: &[Scenario] = &[
 /// For flows to come back: liveness, and a ladder or two.
 const DEADLINE: Duration = Duration::from_secs(40);
 const FILE: u64 = 1 << 20;
-
-fn begin(routers: usize) -> Result<(Row, Server)> {
-    let row = Row::new(routers)?;
-    let server = Server::start(&row.ms)?;
-    server.group(GROUP)?;
-    Ok((row, server))
-}
 
 /// Waits until both reach each other by both IP versions; then a readable file goes each way.
 fn come_together(one: &Host, other: &Host) -> Result<()> {

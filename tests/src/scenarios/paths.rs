@@ -8,6 +8,7 @@
 //! ```
 //! The management server is in network 1, between the first two routers.
 
+use super::router::begin;
 use crate::agent::{Agent, RouterRequest};
 use crate::capture::{Capture, Tally};
 use crate::host::Host;
@@ -115,13 +116,6 @@ impl Path {
         ensure!(sealed > 0, "nothing sealed between {} and {}", one.name, other.name);
         Ok(())
     }
-}
-
-fn begin(routers: usize) -> Result<(Row, Server)> {
-    let row = Row::new(routers)?;
-    let server = Server::start(&row.ms)?;
-    server.group(GROUP)?;
-    Ok((row, server))
 }
 
 /// The agent of router 1, that stands for the networks left of it.
