@@ -16,7 +16,7 @@ mod token;
 mod view;
 
 pub use domain::NewDomain;
-pub use group::GroupSummary;
+pub use group::{GroupSummary, PRIORITY};
 pub use member::MemberChange;
 pub use policy::title as policy_title;
 pub use token::{NewToken, TokenState};

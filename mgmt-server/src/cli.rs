@@ -92,6 +92,9 @@ enum Group {
         name: String,
         #[command(flatten)]
         data: Data,
+        /// Of several groups that two members share, the one with the lowest number protects
+        #[arg(long, value_name = "N", default_value_t = crate::app::PRIORITY)]
+        priority: u16,
     },
     /// All groups
     List {
@@ -347,7 +350,9 @@ impl Cli {
         match self.command {
             Command::Init(args) => domain::init(&args),
             Command::Run(args) => domain::run(&args),
-            Command::Group(Group::Create { name, data }) => group::create(&data, &name),
+            Command::Group(Group::Create { name, data, priority }) => {
+                group::create(&data, &name, priority)
+            }
             Command::Group(Group::List { data, format }) => group::list(&data, format, None),
             Command::Group(Group::Show { name, data, format }) => {
                 group::list(&data, format, Some(&name))
