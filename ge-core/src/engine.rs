@@ -18,6 +18,7 @@ mod early;
 mod incoming;
 mod install;
 mod negotiate;
+mod observe;
 mod outgoing;
 mod passing;
 mod row;
@@ -50,6 +51,7 @@ use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
 use core::net::IpAddr;
+use observe::Observed;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
@@ -74,6 +76,9 @@ pub struct Engine {
     passing: Passing,
     surveys: Budget,
     sticky: Sticky,
+    /// Addresses of the names that must be protected, as the runtime found them.
+    named: BTreeSet<IpAddr>,
+    observed: Observed,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
     held: HeldBudget,
@@ -108,6 +113,8 @@ impl Engine {
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
             sticky: Sticky::default(),
+            named: BTreeSet::new(),
+            observed: Observed::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),
             reassembly: EchoReassembly::default(),
@@ -217,7 +224,9 @@ impl Engine {
     pub fn expel(&mut self) {
         self.membership = None;
         self.keyring = None;
-        self.sticky = Sticky::default();
+        self.sticky.forget_all();
+        self.named.clear();
+        self.observed = Observed::default();
         self.drop_all_sessions("membership ended");
     }
 }

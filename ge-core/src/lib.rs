@@ -23,6 +23,7 @@ pub mod action;
 pub mod addr;
 pub mod batch;
 pub mod cert;
+pub mod clear_reason;
 pub mod coalesce;
 pub mod crypto;
 pub mod dprp;
@@ -51,6 +52,7 @@ mod verified;
 pub mod wire;
 
 pub use action::Action;
+pub use clear_reason::ClearReason;
 pub use drop_reason::DropReason;
 pub use id::{DomainId, Epoch, GeId, GroupId, Interface, NegotiationId, SessionIndex};
 pub use mode::{Mode, Role, Transit};

@@ -6,8 +6,10 @@
 //! | `case.rs` | the 700 cases |
 //! | `oracle.rs` | what the rule says |
 //! | `run.rs` | what agents do |
+//! | `observe.rs` | what observing agents say that closed ones would do |
 
 pub mod case;
+pub mod observe;
 pub mod oracle;
 pub mod run;
 

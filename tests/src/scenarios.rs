@@ -7,6 +7,7 @@ pub(crate) mod lab;
 pub(crate) mod lifecycle;
 pub(crate) mod mtu;
 pub(crate) mod outsider;
+pub(crate) mod policy;
 pub(crate) mod programs;
 pub(crate) mod refusal;
 pub(crate) mod report;

@@ -326,6 +326,7 @@ impl Engine {
 
     /// The flow's row turned protected.
     pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration) {
+        self.observed.forget(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
     }
 
