@@ -68,6 +68,7 @@ fn protected(remote: &str, idle: u64) -> FlowSnapshot {
             key_age: Duration::from_secs(75),
             aead: "aes-256-gcm",
             negotiation: Duration::from_micros(1_250),
+            carrier: "echo",
         }),
         bytes_in: 12_345_678,
         bytes_out: 3_210_000,

@@ -12,10 +12,12 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod carrier;
 mod control;
 mod datagrams;
 mod early;
 mod incoming;
+mod inquiry;
 mod install;
 mod negotiate;
 mod observe;
@@ -28,6 +30,7 @@ mod snapshot;
 mod sticky;
 mod survey;
 mod tick;
+mod transit;
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +53,7 @@ use crate::reassembly::EchoReassembly;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
+use carrier::Carriers;
 use core::net::IpAddr;
 use observe::Observed;
 use passing::Passing;
@@ -75,6 +79,7 @@ pub struct Engine {
     answers: Answers,
     passing: Passing,
     surveys: Budget,
+    carriers: Carriers,
     sticky: Sticky,
     /// Addresses of the names that must be protected, as the runtime found them.
     named: BTreeSet<IpAddr>,
@@ -112,6 +117,7 @@ impl Engine {
             answers: Answers::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
+            carriers: Carriers::default(),
             sticky: Sticky::default(),
             named: BTreeSet::new(),
             observed: Observed::default(),

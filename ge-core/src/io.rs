@@ -115,8 +115,10 @@ pub struct Transmit {
     pub to: WireAddr,
     /// Interface to send by, for addresses that need a scope.
     pub interface: Interface,
-    /// The whole ICMP message: header, checksum, payload.
-    pub icmp: Vec<u8>,
+    /// IP protocol: ICMP, ICMPv6 or UDP.
+    pub protocol: u8,
+    /// The whole transport message: header, checksum, payload.
+    pub bytes: Vec<u8>,
 }
 
 /// A verdict the kernel may apply by itself, so that decided plaintext skips userspace.
@@ -322,6 +324,8 @@ pub struct PeerSnapshot {
     pub aead: &'static str,
     /// Time the last negotiation took.
     pub negotiation: Duration,
+    /// What the last negotiation outside a session travelled in: `echo` or `udp`.
+    pub carrier: &'static str,
 }
 
 /// Counters, for metrics. Never reset.

@@ -1,5 +1,6 @@
 //! Every cap, lifetime and retry count, with its reason. PROTOCOL.md 2.5 where not said otherwise.
 
+use crate::mode::Role;
 use core::time::Duration;
 
 /// Outgoing UDP port of sealed data, and the port it is received on.
@@ -23,14 +24,26 @@ pub const RETRY_JITTER_PERCENT: u64 = 10;
 /// background. Longer would make the network feel slow.
 pub const OPEN_HOLD: Duration = Duration::from_millis(300);
 
+/// A question without an answer goes out in the other carrier as well after this long: below
+/// [`OPEN_HOLD`] by more than most round trips, and long enough that a path that carries echo is
+/// rarely asked twice (RFC 8305 5 waits 100 ms at the least between two attempts to connect).
+pub const CARRIER_DELAY: Duration = Duration::from_millis(100);
+/// How long it is remembered that only UDP passes to a destination: filters change rarely, and a
+/// memory that is wrong costs one [`CARRIER_DELAY`].
+pub const CARRIER_LIFETIME: Duration = Duration::from_secs(3600);
+/// Destinations remembered for that.
+pub const CARRIERS: usize = 4096;
+
 /// New session keys are negotiated after this time.
 pub const REKEY_AFTER_TIME: Duration = Duration::from_secs(120);
 /// Session keys are not used after this time.
 pub const REJECT_AFTER_TIME: Duration = Duration::from_secs(180);
 /// The responder of a session leaves rekeying to the initiator for this long.
 pub const REKEY_HANDOVER: Duration = Duration::from_secs(2);
-/// Sessions of one agent: every row may have a current and a next one. Below 2^24 by far, so
-/// that a random index is found at once.
+/// Sessions of one agent: every row of a host may have a current and a next one. The same for a
+/// router, whose other rows are in clear or protected by others: keys and replay window make a
+/// session tens of times as large as a row. Below 2^24 by far, so that a random index is found at
+/// once.
 pub const SESSIONS: usize = 2 * PIT_ROWS_HOST;
 /// How long after new session keys the old ones still open (packets under way).
 pub const OLD_KEYS_GRACE: Duration = Duration::from_secs(5);
@@ -100,6 +113,15 @@ pub const UNANSWERED_REPEATS: u32 = 3;
 pub const UNANSWERED_AGAIN: Duration = Duration::from_millis(25);
 /// Questions a second that an open router asks inwards about strangers' first packets.
 pub const SURVEYS_PER_SECOND: u32 = 50;
+/// A router that is the end of a flow others asked for asks inwards, while the flow is in use,
+/// whether an agent came up there that must be the end, or that refuses: so long after the session
+/// began, and after twice as long each time up to [`INQUIRY_LAST`].
+pub const INQUIRY_FIRST: Duration = Duration::from_secs(1);
+/// The same, at most: one small packet in this time and flow, and only inside.
+pub const INQUIRY_LAST: Duration = Duration::from_secs(16);
+/// A session this young is not replaced because the peer yields: a peer that yields again and again
+/// costs one negotiation in this time.
+pub const YIELD_HEEDED_AFTER: Duration = Duration::from_millis(500);
 /// Plaintext that was under way when two other agents agreed on a session still passes an open
 /// router for this long; later it is a flow without agent that asks for its own verdict.
 pub const TRANSIT_GRACE: Duration = Duration::from_secs(5);
@@ -111,8 +133,17 @@ pub const PIT_ROWS_HOST: usize = 65_536;
 /// Flows that observe mode remembers as ones that closed mode would drop: every row of a host, and
 /// as many of the span before.
 pub const OBSERVED_FLOWS: usize = PIT_ROWS_HOST;
-/// PIT rows of a router agent.
+/// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
+/// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;
+/// PIT rows of an agent with this role.
+#[must_use]
+pub const fn pit_rows(role: &Role) -> usize {
+    match role {
+        Role::Host => PIT_ROWS_HOST,
+        Role::Router { .. } => PIT_ROWS_ROUTER,
+    }
+}
 /// A row without packets for this long is forgotten: one negotiation, not a broken flow.
 pub const PIT_IDLE: Duration = Duration::from_secs(300);
 /// How long a plain destination is not asked again in the foreground.
@@ -159,8 +190,9 @@ pub const NEGOTIATIONS: usize = 4096;
 pub const RESPONDER_LIFETIME: Duration = Duration::from_secs(3);
 /// Answers to requests already answered are kept this long for repeats.
 pub const ANSWERED_LIFETIME: Duration = Duration::from_secs(10);
-/// The same answer is repeated at most so often: once per repeat of the requester's ladder.
-pub const REPEATS: u32 = 3;
+/// The same answer is repeated at most so often: once per attempt of the requester's ladder in each
+/// of the two carriers.
+pub const REPEATS: u32 = 5;
 /// The CDN of a negotiation in echo leaves so much later than its MPIT came, which is in the
 /// engine's next turn: what came with the MPIT goes first. Nobody waits for the CDN, and the
 /// initiator's work on it is out of the way of the first answer.

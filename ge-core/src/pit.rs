@@ -49,6 +49,11 @@ impl<R> Pit<R> {
         Self { index, rows: Vec::new(), free: Vec::new(), capacity, hand: 0 }
     }
 
+    /// Changes the most rows it takes. Rows beyond a smaller number stay until they are removed.
+    pub const fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
     /// The row of a host pair.
     #[must_use]
     pub fn find(&self, pair: HostPair) -> Option<RowId> {

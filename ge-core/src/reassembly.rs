@@ -1,4 +1,5 @@
-//! Reassembly of negotiation messages that a narrow IPv4 path cut (RFC 791 3.2).
+//! Reassembly of negotiation messages, in ICMP echo or UDP, that a narrow IPv4 path cut (RFC 791
+//! 3.2).
 //!
 //! A negotiation message has up to 1,200 bytes. IPv6 paths carry that; an IPv4 path of 576 bytes
 //! fragments it, and the hook sees packets before the kernel joins them. Only what begins like
@@ -35,6 +36,7 @@ pub struct EchoReassembly {
 struct Slot {
     source: IpAddr,
     destination: IpAddr,
+    protocol: u8,
     identification: u16,
     since: Instant,
     header_len: usize,
@@ -45,7 +47,7 @@ impl EchoReassembly {
     /// Takes one arrived IPv4 packet.
     pub fn push(&mut self, packet: &[u8], view: &IpView, now: Instant) -> Reassembled {
         if view.fragment == Fragment::None
-            || view.protocol != protocol::ICMP
+            || ![protocol::ICMP, protocol::UDP].contains(&view.protocol)
             || !view.source.is_ipv4()
         {
             return Reassembled::NotOurs;
@@ -61,10 +63,12 @@ impl EchoReassembly {
         let same = |slot: &Slot| {
             slot.source == view.source
                 && slot.destination == view.destination
+                && slot.protocol == view.protocol
                 && slot.identification == identification
         };
         let known = self.slots.iter().position(same);
         if view.fragment == Fragment::First {
+            // Both carriers have headers of eight bytes.
             if payload.get(ECHO_LEN..ECHO_LEN + MAGIC.len())? != MAGIC {
                 return None;
             }
@@ -76,6 +80,7 @@ impl EchoReassembly {
             self.slots.push(Slot {
                 source: view.source,
                 destination: view.destination,
+                protocol: view.protocol,
                 identification,
                 since: now,
                 header_len: view.header_len,

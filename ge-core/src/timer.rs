@@ -31,6 +31,8 @@ pub enum Timer {
     Tentative(NegotiationId),
     /// A CDN has let packets go first and is to be sent.
     Confirm(NegotiationId),
+    /// The pair's question is to go out in the other carrier as well.
+    OtherCarrier(HostPair),
 }
 
 impl Timer {
@@ -45,6 +47,7 @@ impl Timer {
             Self::Unanswered(_) => "unanswered",
             Self::Tentative(_) => "tentative",
             Self::Confirm(_) => "confirm",
+            Self::OtherCarrier(_) => "other-carrier",
         }
     }
 }

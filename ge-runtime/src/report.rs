@@ -177,6 +177,9 @@ pub struct PeerReport {
     pub key_age_seconds: f64,
     /// Seconds the last negotiation took.
     pub negotiation_seconds: f64,
+    /// What the last negotiation outside a session travelled in: `echo` or `udp`.
+    #[serde(default)]
+    pub carrier: String,
 }
 
 /// Answer to `flows`, schemas `ges.flows/1` and `gen.flows/1`.
@@ -311,6 +314,7 @@ impl PeerReport {
             aead: peer.aead.to_owned(),
             key_age_seconds: peer.key_age.as_secs_f64(),
             negotiation_seconds: peer.negotiation.as_secs_f64(),
+            carrier: peer.carrier.to_owned(),
         }
     }
 }

@@ -7,15 +7,18 @@
 //! | invariant | file |
 //! |---|---|
 //! | I1 no plaintext where there must be none, I3 no nonce twice, I9 nothing held leaves early | `check/wire.rs` |
-//! | I2 what passes a router between two others, both of them signed | `check/between.rs` |
+//! | I2 a row of a session where both its ends signed, and the router is content | `check/between.rs` |
+//! | I8 answers no more than three times what was received | `check/answers.rs` |
 //! | I4 delivered is what was sent, once; I5 removed members are not heard; I10 flows come up | `check/delivery.rs` |
 //! | I6 tables in bounds, I7 strangers change nothing, I11 no going back, I12 no answer to strangers | `check/state.rs` |
 
+mod answers;
 mod between;
 mod delivery;
 mod state;
 mod wire;
 
+pub use between::Conduct;
 pub use delivery::{Opening, Tally, Track};
 pub use state::{Fingerprint, fingerprint};
 pub use wire::{Emission, LinkUse};
@@ -29,7 +32,8 @@ use std::fmt;
 pub enum Invariant {
     /// No plaintext of a closed agent's flow, nor of a pair once protected, outside a session.
     I1NoPlaintext,
-    /// A router's row of others' session: both ends signed for this pair.
+    /// A row of a session: both its ends spoke for this pair; at a router between them both signed,
+    /// and it is content with them.
     I2BothSigned,
     /// A (key, nonce) pair never repeats; no ephemeral key serves two negotiations.
     I3NonceOnce,
@@ -41,6 +45,8 @@ pub enum Invariant {
     I6Bounded,
     /// Unauthenticated input changes only counters.
     I7OnlyCounters,
+    /// To an address that has proven nothing, at most three times as many bytes as came from it.
+    I8Modest,
     /// Held packets leave only after a verdict.
     I9Verdict,
     /// When faults are over, every wanted flow is up in time.
@@ -75,6 +81,7 @@ pub struct Checker {
     /// Virtual time, set before every event.
     pub now: u64,
     violation: Option<Violation>,
+    answers: answers::Books,
     between: between::Books,
     delivery: delivery::Books,
     wire: wire::Books,
@@ -97,6 +104,7 @@ impl Checker {
 
     /// An agent started with nothing in its memory but, perhaps, its membership.
     pub fn started(&mut self, node: NodeId) {
+        self.answers.forget(node);
         self.between.forget(node);
         self.wire.forget(node);
         self.state.forget(node);

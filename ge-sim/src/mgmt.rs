@@ -175,6 +175,13 @@ impl Mgmt {
         self.members.iter().find(|(_, member)| member.agent == agent).map(|(node, _)| *node)
     }
 
+    /// A member that is neither this node nor this agent.
+    #[must_use]
+    pub fn somebody_else(&self, node: NodeId, agent: GeId) -> Option<NodeId> {
+        let mut others = self.members.iter();
+        others.find(|(id, member)| **id != node && member.agent != agent).map(|(id, _)| *id)
+    }
+
     /// What was said about a member.
     #[must_use]
     pub fn admission(&self, node: NodeId) -> Option<&Admission> {

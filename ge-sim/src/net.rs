@@ -6,7 +6,7 @@
 
 use crate::packet::NodeId;
 use ge_core::icmp_error::packet_too_big;
-use ge_core::wire::ip;
+use ge_core::wire::{ip, protocol};
 use rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -59,13 +59,20 @@ pub struct Net {
     pub conditions: Conditions,
     /// MTU of single links, both directions apart.
     pub mtu: BTreeMap<(NodeId, NodeId), u16>,
+    /// Every link drops ICMP echo, as many firewalls do. Stays when faults are over.
+    pub filters_echo: bool,
     /// Links that carry nothing.
     pub cut: BTreeSet<(NodeId, NodeId)>,
 }
 
 impl Default for Net {
     fn default() -> Self {
-        Self { conditions: Conditions::QUIET, mtu: BTreeMap::new(), cut: BTreeSet::new() }
+        Self {
+            conditions: Conditions::QUIET,
+            mtu: BTreeMap::new(),
+            filters_echo: false,
+            cut: BTreeSet::new(),
+        }
     }
 }
 
@@ -95,7 +102,7 @@ impl Net {
     /// Carries one packet.
     pub fn carry(&self, from: NodeId, to: NodeId, packet: &[u8], rng: &mut impl Rng) -> Transit {
         let mut transit = Transit::default();
-        if self.cut.contains(&(from, to)) {
+        if self.cut.contains(&(from, to)) || self.filters_echo && is_echo(packet) {
             return transit;
         }
         let conditions = self.conditions;
@@ -122,6 +129,18 @@ impl Net {
             transit.copies.push((delay, bytes, corrupt));
         }
         transit
+    }
+}
+
+/// True for an echo, or a fragment of one: filters look at the type, and later fragments of what they
+/// dropped are never put together.
+fn is_echo(packet: &[u8]) -> bool {
+    let Ok(view) = ip::parse(packet) else { return false };
+    let icmp_type = packet.get(view.header_len).copied();
+    match view.protocol {
+        protocol::ICMP => matches!(icmp_type, Some(0 | 8)),
+        protocol::ICMPV6 => matches!(icmp_type, Some(128 | 129)),
+        _ => false,
     }
 }
 

@@ -17,6 +17,7 @@ use ge_core::wire::dprp::{self, Kind};
 use ge_core::wire::icmp::{ECHO_LEN, parse_echo};
 use ge_core::wire::ip::{self, HEADER_MAX, IpView, emit_header};
 use ge_core::wire::protocol;
+use ge_core::wire::udp::parse_udp;
 use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use std::net::IpAddr;
 
@@ -226,7 +227,8 @@ pub const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
 /// What a packet on a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// A negotiation message in ICMP echo, and whether the echo is a reply.
+    /// A negotiation message, and whether it is a reply: an echo reply, or in UDP what a responder
+    /// sends.
     Message(Kind, bool),
     /// A sealed datagram.
     Sealed(Shim),
@@ -258,11 +260,18 @@ pub fn class(packet: &[u8]) -> Class {
     Class::Clear
 }
 
-/// The payload of an echo message, and whether it is a reply.
+/// The payload of what may carry a negotiation message, and whether it is a reply.
 #[must_use]
 pub fn message<'a>(packet: &'a [u8], view: &IpView) -> Option<(bool, &'a [u8])> {
-    let echo = parse_echo(packet, view)?;
-    Some((!echo.request, echo.payload))
+    if let Some(echo) = parse_echo(packet, view) {
+        return Some((!echo.request, echo.payload));
+    }
+    let udp = parse_udp(packet, view)?;
+    if ![udp.source, udp.destination].contains(&DATA_PORT) {
+        return None;
+    }
+    let kind = dprp::peek(udp.payload)?.kind;
+    Some((!matches!(kind, Kind::Dde | Kind::Mpit), udp.payload))
 }
 
 /// Makes the checksum of an ICMP message right after its bytes were changed.

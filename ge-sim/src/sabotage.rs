@@ -34,6 +34,12 @@ pub enum Sabotage {
     Answer,
     /// A router names itself as an end of a session of two others.
     WrongEnds,
+    /// An agent names somebody as the other end who never spoke.
+    WrongPeer,
+    /// A router is told that everything may pass, against what the administrator said.
+    Lenient,
+    /// Everything an agent says it says six times.
+    Babble,
     /// What an agent is sent after the faults is lost.
     Deafen,
 }

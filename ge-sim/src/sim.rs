@@ -11,10 +11,11 @@
 mod drive;
 mod events;
 mod forward;
+mod intrude;
 mod outputs;
 mod stack;
 
-use crate::adversary::{Adversary, Origin};
+use crate::adversary::{Adversary, Intruder, Origin};
 use crate::check::{Checker, Violation};
 use crate::fault::Fault;
 use crate::mgmt::{Admission, Mgmt};
@@ -56,6 +57,7 @@ pub struct Sim {
     /// How often the adversary acts, while it does.
     attack_every: Option<u64>,
     tamper: Option<Tamper>,
+    intruders: Vec<Intruder>,
     rng: Rng,
     now: u64,
     events: u64,
@@ -135,6 +137,7 @@ impl Sim {
             reassembly: Reassembly::default(),
             attack_every: None,
             tamper: None,
+            intruders: Vec::new(),
             rng,
             now: 0,
             events: 0,
@@ -204,6 +207,11 @@ impl Sim {
     /// Whether a machine answers pings, as it does unless told not to.
     pub fn answers_ping(&mut self, node: NodeId, answers: bool) {
         self.node_mut(node).ignores_ping = !answers;
+    }
+
+    /// The server's bundles no longer reach an agent.
+    pub fn deafen(&mut self, node: NodeId) {
+        self.node_mut(node).deaf = true;
     }
 
     /// Sets by how many seconds a machine's wall clock is wrong.
@@ -367,8 +375,8 @@ impl Sim {
 
     /// Sizes of an agent's tables; all zero if it does not run.
     #[must_use]
-    pub fn table_sizes(&self, at: NodeId) -> [usize; 8] {
-        self.node(at).engine().map_or([0; 8], ge_core::engine::Engine::table_sizes)
+    pub fn table_sizes(&self, at: NodeId) -> [usize; 9] {
+        self.node(at).engine().map_or([0; 9], ge_core::engine::Engine::table_sizes)
     }
 
     /// Wall time as the server sees it.

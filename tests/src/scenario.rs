@@ -64,6 +64,8 @@ pub fn all() -> Vec<Scenario> {
         scenarios::report::LIST,
         scenarios::router::LIST,
         scenarios::policy::LIST,
+        scenarios::carrier::LIST,
+        scenarios::matrix::LIST,
     ]
     .concat()
 }

@@ -1,10 +1,12 @@
 //! The scenarios, one file for each side of the product.
 
+pub(crate) mod carrier;
 pub(crate) mod interface;
 pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod lab;
 pub(crate) mod lifecycle;
+pub(crate) mod matrix;
 pub(crate) mod mtu;
 pub(crate) mod outsider;
 pub(crate) mod policy;

@@ -15,12 +15,12 @@
 use super::decide::decide;
 use super::offer::Rgi;
 use super::path::{self, Sids, Use};
-use super::peer::{must_equal, verify_witness};
+use super::peer::{self, must_equal, verify_witness};
 use super::received::{SeenDde, create_nomatch};
 use super::transcript::{self, Decision};
 use super::{Reject, SessionParameters, tags};
 use crate::GeId;
-use crate::cert::Certificate;
+use crate::cert::{CertRole, Certificate};
 use crate::crypto::{self, Rng, kdf, sign};
 use crate::flow::HostPair;
 use crate::id::{Epoch, NegotiationId};
@@ -36,8 +36,10 @@ use crate::wire::dprp::mpit::{MpitParts, MpitPath};
 use crate::wire::dprp::nomatch::{self, NoMatchFacts};
 use crate::wire::dprp::rgi::Record;
 use crate::wire::dprp::{
-    Consent, HEADER_LEN, Header, Kind, MAC_LEN, Malformed, Place, peek, read_flow, split_mac,
+    Consent, HEADER_LEN, Header, Kind, MAC_LEN, Malformed, Place, Standing, peek, read_flow,
+    split_mac,
 };
+use core::net::IpAddr;
 
 /// An agent between two others, for the length of one message.
 pub struct Witness<'a> {
@@ -89,6 +91,8 @@ pub struct Answered {
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
+    /// Reference of its sender's certificate.
+    pub from: [u8; 8],
     /// The DDE it answers.
     pub dde: SeenDde,
 }
@@ -185,6 +189,7 @@ impl Witness<'_> {
             return Err(Reject::Misbehaved("the action table is not what the records say"));
         }
         let initiator = verify_witness(self.keyring, &path.certificate, unix)?;
+        check_receives(&initiator, path.initiator, pair.local.0)?;
         let decision = decision(self.keyring, sids, &path);
         let text = transcript::mpit_text(&decision);
         if !sign::verify(&initiator.identity_key, &text, &path.signature) {
@@ -265,6 +270,10 @@ impl Tentative {
         let hash = crypto::sha256(&[&path.certificate]);
         must_equal(&hash, &self.responder_certificate_hash, "the CDN has another certificate")?;
         let responder = verify_witness(keyring, &path.certificate, unix)?;
+        if responder.agent == self.initiator {
+            return Err(Reject::Misbehaved("one agent signed for both ends"));
+        }
+        check_receives(&responder, self.parameters[1], self.pair.remote.0)?;
         let text = transcript::cdn_text(&self.decision, &self.mpit_hash);
         if !sign::verify(&responder.identity_key, &text, &path.signature) {
             return Err(Reject::BadSignature);
@@ -307,6 +316,7 @@ impl Answered {
         Ok(Self {
             mode: facts.standing.mode,
             shares: facts.place == Place::Destination && tags::matching(&facts.tags, own) != 0,
+            from: reference(&facts.certificate),
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
     }
@@ -326,6 +336,17 @@ impl SeenDde {
     pub fn refuse(&self, witness: &Witness<'_>, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
         create_nomatch(witness.keyring, self, true, witness.place, rng, unix)
     }
+}
+
+/// A host receives at its flow's address; only a router may name another. Otherwise two members could
+/// open a closed agent for what they send to a third machine behind it.
+fn check_receives(
+    end: &Certificate,
+    parameters: SessionParameters,
+    address: IpAddr,
+) -> Result<(), Reject> {
+    let standing = Standing { mode: Mode::Open, router: end.role == CertRole::Router };
+    peer::check_wire(parameters, standing, address)
 }
 
 /// What a record is about: the negotiation, named by what nobody can repeat.

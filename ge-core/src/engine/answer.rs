@@ -1,6 +1,7 @@
 //! Negotiations others start: DDE and MPIT come in, RGI, CDN and NOMATCH go out.
 
 use super::Engine;
+use super::carrier::is_request;
 use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
@@ -16,7 +17,6 @@ use crate::limits::{
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::dprp::{self, Kind};
-use crate::wire::icmp::emit_echo;
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,6 +41,8 @@ struct Answer {
     request: Vec<u8>,
     reply: Vec<u8>,
     repeats: u32,
+    /// An agent further in that shares no group with the initiator, by its certificate.
+    beyond: Option<[u8; 8]>,
     state: AnswerState,
 }
 
@@ -109,6 +111,14 @@ impl Answers {
         self.by_initiator.contains_key(&id)
     }
 
+    /// A negotiation was answered in place of an agent further in that shares no group with its
+    /// initiator.
+    pub(super) fn note_beyond(&mut self, id: NegotiationId, from: [u8; 8]) {
+        if let Some(answer) = self.by_initiator.get_mut(&id) {
+            answer.beyond = Some(from);
+        }
+    }
+
     /// Takes one of the refusals of this second.
     pub(super) fn may_refuse(&mut self, limit: u32, now: Instant) -> bool {
         self.nomatch.take(limit, now)
@@ -148,16 +158,16 @@ impl Engine {
         let Some(header) = dprp::peek(message) else {
             return self.dropped_in(DropReason::BadMessage);
         };
-        let is_request = matches!(header.kind, Kind::Dde | Kind::Mpit);
+        let is_request = is_request(header.kind);
         if arrival.is_some_and(|arrival| arrival.request != is_request) {
             // An ordinary machine reflects our own request: that means no more than silence.
-            return;
+            return self.reflected(header.sid_i, message);
         }
         if !is_request {
             if header.kind == Kind::Cdn && self.is_late_cdn(header.sid_i, arrival) {
                 return; // data under the new keys was quicker; the CDN says nothing new
             }
-            return self.consume_answer(header.sid_i, message, header.kind, now);
+            return self.consume_answer(header.sid_i, message, header.kind, via, now);
         }
         let result = if self.repeats_answered(header.sid_i, message, arrival) {
             Ok(())
@@ -186,7 +196,8 @@ impl Engine {
         arrival: Option<Arrival>,
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
-        if answer.request != message {
+        // In a packet of another flow it is no repeat: the answer would go to who did not ask.
+        if answer.request != message || arrival.is_some_and(|at| at.pair != answer.pair) {
             return false;
         }
         answer.repeats += 1;
@@ -252,8 +263,8 @@ impl Engine {
                 let pair = self.sessions.get(index)?.pair;
                 Some((pair, self.session_interface(index)?))
             }
-            (Via::Echo, Some(arrival)) => Some((arrival.pair, arrival.interface)),
-            (Via::Echo, None) => None,
+            (Via::Echo | Via::Udp, Some(arrival)) => Some((arrival.pair, arrival.interface)),
+            (Via::Echo | Via::Udp, None) => None,
         }
     }
 
@@ -265,9 +276,9 @@ impl Engine {
         let Some(row) = self.pit.get_mut(pair) else { return false };
         let Some(negotiation) = row.negotiation_mut() else { return false };
         let first = match (negotiation.via, via) {
-            (Via::Session(_), Via::Echo) => false,
-            (Via::Echo, Via::Session(_)) => true,
-            (Via::Echo, Via::Echo) | (Via::Session(_), Via::Session(_)) => {
+            (Via::Session(_), Via::Echo | Via::Udp) => false,
+            (Via::Echo | Via::Udp, Via::Session(_)) => true,
+            (Via::Echo | Via::Udp, Via::Echo | Via::Udp) | (Via::Session(_), Via::Session(_)) => {
                 negotiation.phase == Phase::ExpectCdn || negotiation.initiator.ephemeral() < *theirs
             }
         };
@@ -308,6 +319,7 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
+            beyond: None,
             state: AnswerState::Refused,
         };
         self.answers.by_initiator.insert(dde.id, answer);
@@ -337,7 +349,7 @@ impl Engine {
         let (responder, reply) = dde
             .answer(keyring, router, parameters, ephemeral, &mut self.rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
-        if via == Via::Echo {
+        if via.is_clear() {
             // Inside a session the initiator uses the new keys only once we confirmed them.
             self.answers.early.expect(index, pair.remote.0);
         }
@@ -349,6 +361,7 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
+            beyond: None,
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
@@ -381,12 +394,14 @@ impl Engine {
         let index = *index;
         let (pair, interface, via, started) =
             (answer.pair, answer.interface, answer.via, answer.started);
+        let beyond = answer.beyond;
         if self.owner_is_other(pair, &agreement, now) {
             return Err(DropReason::BadMessage);
         }
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
-        let before = self.use_agreement(pair, interface, index, agreement, took, now)?;
+        let before = self.use_agreement(pair, interface, index, agreement, took, via, now)?;
+        self.inherit_inner(pair, before.as_ref(), via, beyond, now);
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();
@@ -396,7 +411,7 @@ impl Engine {
         self.forget_older_answers(pair, started);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
         match via {
-            Via::Echo => self.timers.set(now.mono + CDN_WAIT, Timer::Confirm(id)),
+            Via::Echo | Via::Udp => self.timers.set(now.mono + CDN_WAIT, Timer::Confirm(id)),
             Via::Session(_) => self.send_reply(cdn, via, pair, interface, arrival),
         }
         self.end_state_before(before, pair, index, took, now);
@@ -423,6 +438,7 @@ impl Engine {
 
     /// Makes the session of an agreement the one the pair's row sends under. Gives the state the
     /// row had before.
+    #[expect(clippy::too_many_arguments, reason = "everything that was agreed on")]
     fn use_agreement(
         &mut self,
         pair: HostPair,
@@ -430,10 +446,12 @@ impl Engine {
         index: SessionIndex,
         agreement: Agreement,
         took: Duration,
+        via: Via,
         now: Now,
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
-        let path = self.known_path(pair);
+        let mut path = self.known_path(pair);
+        path.found(Some(via));
         let protected = Protected::new(peer, peer_mode, index, took);
         let before = match self.pit.get_mut(pair) {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
@@ -504,13 +522,14 @@ impl Engine {
             (Via::Session(index), _) => {
                 self.send_control_message(index, &reply, Now::default());
             }
-            (Via::Echo, Some(arrival)) => {
+            // By the carrier that this request came in, which need not be that of the first.
+            (Via::Echo | Via::Udp, Some(arrival)) => {
                 let (from, to) = (pair.local.0, pair.remote.0);
-                let icmp = emit_echo(false, arrival.id, arrival.seq, &reply, from, to);
+                let (protocol, bytes) = arrival.numbers.pack(false, true, &reply, (from, to));
                 let (from, to) = (WireAddr(from), WireAddr(to));
-                self.emit(Output::Transmit(Transmit { from, to, interface, icmp }));
+                self.emit(Output::Transmit(Transmit { from, to, interface, protocol, bytes }));
             }
-            (Via::Echo, None) => {}
+            (Via::Echo | Via::Udp, None) => {}
         }
     }
 
@@ -546,9 +565,9 @@ impl Engine {
 fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
     own.phase == Phase::ExpectCdn
         && match (own.via, via) {
-            (Via::Session(_), Via::Echo) => false,
-            (Via::Echo, Via::Session(_)) => true,
-            (Via::Echo, Via::Echo) | (Via::Session(_), Via::Session(_)) => {
+            (Via::Session(_), Via::Echo | Via::Udp) => false,
+            (Via::Echo | Via::Udp, Via::Session(_)) => true,
+            (Via::Echo | Via::Udp, Via::Echo | Via::Udp) | (Via::Session(_), Via::Session(_)) => {
                 own.initiator.ephemeral() < *theirs
             }
         }

@@ -1,6 +1,7 @@
 //! Sealed datagrams that arrived on the data port: open them and rebuild the inner packets.
 
 use super::Engine;
+use super::carrier::is_message;
 use super::sessions::Session;
 use crate::coalesce::{Coalescer, Gather};
 use crate::id::SessionIndex;
@@ -34,10 +35,15 @@ impl Engine {
     ) {
         let mut controls: Vec<(SessionIndex, Vec<u8>)> = Vec::new();
         let mut touched: Vec<(SessionIndex, Tally)> = Vec::new();
+        let mut messages: Vec<Range<usize>> = Vec::new();
         let mut start = 0;
         while start < buffer.len() && segment > 0 {
             let range = start..buffer.len().min(start + segment);
             start = range.end;
+            if is_message(&buffer[range.clone()]) {
+                messages.push(range);
+                continue;
+            }
             match self.open_one(buffer, range, meta, now, sink) {
                 Ok((index, Content::Control(body))) => controls.push((index, body)),
                 Ok((index, Content::Data(bytes))) => tally(&mut touched, index, bytes),
@@ -52,6 +58,9 @@ impl Engine {
         for (index, body) in controls {
             self.account(index, &Tally::default(), now);
             self.consume_control(index, &body, now);
+        }
+        for range in messages {
+            self.message_on_port(&buffer[range], meta, now);
         }
     }
 

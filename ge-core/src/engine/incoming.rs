@@ -3,6 +3,7 @@
 //! negotiation message proves itself.
 
 use super::Engine;
+use super::carrier::{Numbers, is_message, unpack};
 use super::outgoing::{PACKET_AT, is_many};
 use super::passing::Passage;
 use super::row::{RowState, Via};
@@ -15,13 +16,13 @@ use crate::limits::DATA_PORT;
 use crate::reassembly::Reassembled;
 use crate::shim::Shim;
 use crate::wire::dprp::{self, Kind};
-use crate::wire::icmp::{Echo, is_link_control, parse_echo};
+use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
 use crate::wire::protocol;
 use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
 
-/// Where an echo message came from.
+/// Where a message outside a session came from.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) pair: HostPair,
@@ -29,17 +30,14 @@ pub(super) struct Arrival {
     /// It leaves by the interface; otherwise it came in by it.
     pub(super) leaving: bool,
     pub(super) request: bool,
-    pub(super) id: u16,
-    pub(super) seq: u16,
+    pub(super) numbers: Numbers,
     pub(super) hop_limit: u8,
 }
 
 impl Arrival {
-    /// `way` is the interface and whether the packet leaves by it.
-    fn new(echo: &Echo<'_>, view: &IpView, pair: HostPair, way: (Interface, bool)) -> Self {
-        let (interface, leaving) = way;
-        let (request, id, seq, hop_limit) = (echo.request, echo.id, echo.seq, view.hop_limit);
-        Self { pair, interface, leaving, request, id, seq, hop_limit }
+    /// What it came in.
+    pub(super) fn via(&self) -> Via {
+        self.numbers.carrier().into()
     }
 
     /// The two hosts as the initiator sees them: a reply goes back along the flow.
@@ -119,16 +117,17 @@ impl Engine {
             Reassembled::Incomplete => return Message::Used,
             Reassembled::Whole(whole) => return self.whole_message(&whole, pair, way, now),
         }
-        let Some(echo) = parse_echo(packet, view) else { return Message::None };
-        let Some(header) = dprp::peek(echo.payload) else { return Message::None };
-        let arrival = Arrival::new(&echo, view, pair, way);
+        let Some((arrival, message)) = unpack(packet, view, pair, way) else {
+            return Message::None;
+        };
+        let Some(header) = dprp::peek(message) else { return Message::None };
         if self.is_router() && !self.is_for_us(&header, arrival) {
-            return match self.message_passes(echo.payload, arrival, now) {
+            return match self.message_passes(message, arrival, now) {
                 Passage::On => Message::Passes,
                 Passage::Stop => Message::Used,
             };
         }
-        self.consume_message(echo.payload, Via::Echo, Some(arrival), now);
+        self.consume_message(message, arrival.via(), Some(arrival), now);
         Message::Used
     }
 
@@ -142,9 +141,9 @@ impl Engine {
     ) -> Message {
         let Ok(view) = ip::parse(whole) else { return Message::Used };
         if self.message_in(whole, &view, pair, way, now) == Message::Passes
-            && let Some(echo) = parse_echo(whole, &view)
+            && let Some((arrival, message)) = unpack(whole, &view, pair, way)
         {
-            self.send_along(Arrival::new(&echo, &view, pair, way), echo.payload);
+            self.send_along(arrival, message);
         }
         Message::Used
     }
@@ -233,6 +232,10 @@ impl Engine {
             return false;
         }
         let wire = [WireAddr(quoted.source), WireAddr(quoted.destination)];
+        if udp.get(8..).is_some_and(is_message) {
+            // Nobody takes messages there, or says so: no more than silence.
+            return true;
+        }
         // Eight quoted bytes are the UDP header; routers quote more (RFC 1812), and without the
         // shim anybody could have made this up.
         let session = udp

@@ -6,7 +6,7 @@ use super::row::{Row, RowState};
 use crate::Now;
 use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
-use crate::limits::OPEN_HOLD;
+use crate::limits::{OPEN_HOLD, pit_rows};
 use crate::membership::Membership;
 use crate::timer::Timer;
 
@@ -26,6 +26,7 @@ impl Engine {
         if !membership.observe {
             self.observed = Observed::default();
         }
+        self.pit.set_capacity(pit_rows(&membership.role));
         self.membership = Some(membership);
         self.answers.forget_refusals();
         self.reconsider_plain_rows();

@@ -3,25 +3,23 @@
 use super::Engine;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
-use crate::addr::WireAddr;
 use crate::dprp::{
     Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
 };
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
-use crate::io::{Event, HeldFrame, NegotiationResult, Output, Transmit};
+use crate::io::{Event, HeldFrame, NegotiationResult};
 use crate::limits::{
-    ASK_AGAIN_LAST, DATA_PORT, HOP_LIMIT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
+    ASK_AGAIN_LAST, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
     RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
-use crate::wire::icmp::emit_echo;
 use crate::{ClearReason, DropReason, Mode, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use rand_core::Rng as _;
 
 impl Engine {
-    /// A fresh negotiation in ICMP echo. `None` without keys, or at the limit.
+    /// A fresh negotiation outside a session. `None` without keys, or at the limit.
     pub(super) fn new_negotiation(
         &mut self,
         pair: HostPair,
@@ -29,7 +27,8 @@ impl Engine {
         interface: Interface,
         now: Now,
     ) -> Option<Negotiation> {
-        self.create_negotiation(pair, ports, Via::Echo, Purpose::Protect, interface, now)
+        let via = self.clear_via(pair.remote.0, now);
+        self.create_negotiation(pair, ports, via, Purpose::Protect, interface, now)
     }
 
     pub(super) fn create_negotiation(
@@ -74,13 +73,15 @@ impl Engine {
             yielded: false,
             echo_id: (self.rng.next_u32() & 0xffff) as u16,
             echo_seq: 0,
+            other_at: None,
+            reflected: false,
         })
     }
 
     /// What ties a negotiation to the session it travels in.
     pub(super) fn binding(&self, via: Via) -> Option<Binding> {
         match via {
-            Via::Echo => Some(Binding::Fresh),
+            Via::Echo | Via::Udp => Some(Binding::Fresh),
             Via::Session(index) => {
                 Some(Binding::Rekey { previous: self.sessions.get(index)?.handshake_hash })
             }
@@ -91,7 +92,6 @@ impl Engine {
     pub(super) fn send_attempt(&mut self, pair: HostPair, now: Now) {
         let jitter = self.jitter();
         let Some(row) = self.pit.get_mut(pair) else { return };
-        let interface = row.interface;
         let Some(negotiation) = row.negotiation_mut() else { return };
         let step = negotiation.attempts.min(RETRY_LADDER.len() - 1);
         let wait = RETRY_LADDER[step];
@@ -104,20 +104,12 @@ impl Engine {
         let purpose = negotiation.initiator.proposal().purpose;
         self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
         match via {
-            Via::Echo if purpose == Purpose::Survey => {
-                let (from, to) = (pair.remote.0, pair.local.0);
-                let icmp = emit_echo(true, id, seq, &message, from, to);
-                self.deliver_inwards(from, to, &icmp, HOP_LIMIT);
+            Via::Echo | Via::Udp if purpose == Purpose::Survey => {
+                self.send_survey(pair, (id, seq), &message);
             }
-            Via::Echo => {
-                let (from, to) = (pair.local.0, pair.remote.0);
-                let icmp = emit_echo(true, id, seq, &message, from, to);
-                self.emit(Output::Transmit(Transmit {
-                    from: WireAddr(from),
-                    to: WireAddr(to),
-                    interface,
-                    icmp,
-                }));
+            Via::Echo | Via::Udp => {
+                self.send_clear(pair, via.carrier().unwrap_or_default());
+                self.plan_other_carrier(pair, now);
             }
             Via::Session(index) => self.send_control_message(index, &message, now),
         }
@@ -136,7 +128,7 @@ impl Engine {
         }
         let over = negotiation.attempts >= RETRY_LADDER.len();
         let lost_carrier = match negotiation.via {
-            Via::Echo => false,
+            Via::Echo | Via::Udp => false,
             Via::Session(index) => self.sessions.get(index).is_none(),
         };
         if over || lost_carrier {
@@ -203,16 +195,20 @@ impl Engine {
         id: NegotiationId,
         message: &[u8],
         kind: crate::wire::dprp::Kind,
+        via: Via,
         now: Now,
     ) {
         use crate::wire::dprp::Kind;
         let Some(&pair) = self.negotiations.get(&id) else {
             return self.dropped_in(DropReason::Stale);
         };
+        if self.is_inquiry(pair, id) {
+            return self.consume_inquiry(pair, message, kind, now);
+        }
         let result = match kind {
-            Kind::Rgi => self.consume_rgi(pair, message, now),
+            Kind::Rgi => self.consume_rgi(pair, message, via, now),
             Kind::Cdn => self.consume_cdn(pair, message, now),
-            Kind::NoMatch => self.consume_nomatch(pair, message, now),
+            Kind::NoMatch => self.consume_nomatch(pair, message, via, now),
             Kind::Dde | Kind::Mpit | Kind::Cookie => Err(DropReason::BadMessage),
         };
         if let Err(reason) = result {
@@ -220,7 +216,13 @@ impl Engine {
         }
     }
 
-    fn consume_rgi(&mut self, pair: HostPair, message: &[u8], now: Now) -> Result<(), DropReason> {
+    fn consume_rgi(
+        &mut self,
+        pair: HostPair,
+        message: &[u8],
+        via: Via,
+        now: Now,
+    ) -> Result<(), DropReason> {
         let Self { keyring, pit, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMessage)?;
         let row = pit.get_mut(pair).ok_or(DropReason::Stale)?;
@@ -239,6 +241,7 @@ impl Engine {
         negotiation.attempts = 0;
         let index = negotiation.index;
         let started = negotiation.started;
+        self.carrier_answered(pair, via, now);
         self.agreed_as_initiator(pair, agreement, index, now.mono.since(started), now);
         Ok(())
     }
@@ -256,7 +259,9 @@ impl Engine {
     ) {
         let agreed = Agreed { peer: agreement.peer.agent, peer_mode: agreement.peer_mode, took };
         let direct = agreement.path.is_empty();
-        let path = self.known_path(pair);
+        let mut path = self.known_path(pair);
+        let via = self.pit.get(pair).and_then(Row::negotiation).map(|negotiation| negotiation.via);
+        path.found(via);
         let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
         self.add_session(pair, (index, interface), agreement, true, path, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
@@ -357,6 +362,7 @@ impl Engine {
         &mut self,
         pair: HostPair,
         message: &[u8],
+        via: Via,
         now: Now,
     ) -> Result<(), DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
@@ -370,6 +376,7 @@ impl Engine {
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));
         let protected = row.protected().is_some();
+        self.carrier_answered(pair, via, now);
         self.event(Event::Negotiated { pair, result, took });
         match mode {
             Mode::Open if protected => {} // its keys are good as long as they are
@@ -419,7 +426,11 @@ impl Engine {
                 self.timers.set(until, Timer::RowAge(pair));
             }
             // New keys were refused; the next packet asks anew and hears why.
-            RowState::Protected(_) => self.forget_row(pair),
+            RowState::Protected(protected) => {
+                let current = protected.current;
+                self.send_end(current, now);
+                self.forget_row(pair);
+            }
             RowState::Transit(_) => {}
         }
     }

@@ -10,6 +10,7 @@
 //! 5. A session that sent data and heard nothing for `LIVENESS` negotiates anew.
 
 use super::Engine;
+use super::carrier::Carrier;
 use super::row::{Row, RowState, Via};
 use crate::addr::WireAddr;
 use crate::crypto::Rng;
@@ -68,7 +69,7 @@ pub(super) struct Session {
     /// Start of the last inner packet sealed: what an ICMP error about our outer packet, whose
     /// quote is sealed, is about for the local program.
     last_inner: InnerHead,
-    path: KnownPath,
+    pub(super) path: KnownPath,
 }
 
 /// What is known of the way to a peer: new keys do not change it.
@@ -78,6 +79,17 @@ pub(super) struct KnownPath {
     narrow: Option<(u16, Instant)>,
     /// When somebody on it last made us doubt that the peer is there.
     last_doubt: Option<Instant>,
+    /// What the last negotiation outside a session travelled in.
+    pub(super) carrier: Carrier,
+}
+
+impl KnownPath {
+    /// A negotiation came to an end by `via`.
+    pub(super) fn found(&mut self, via: Option<Via>) {
+        if let Some(carrier) = via.and_then(Via::carrier) {
+            self.carrier = carrier;
+        }
+    }
 }
 
 impl Session {
@@ -412,16 +424,18 @@ impl Engine {
             .unacknowledged_since
             .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER);
         if silent {
-            self.renegotiate(pair, Via::Echo, now);
+            self.renegotiate(pair, self.clear_via(pair.remote.0, now), now);
         } else if session.wants_rekey(&self.key_limits, now.mono) {
             // Agents between must learn the new session, or a closed one drops it; and where a
             // router is an end, an agent nearer to the flow's end may have come up since.
             let direct = session.between.is_empty() && session.wire_is_flow();
-            self.renegotiate(pair, if direct { Via::Session(index) } else { Via::Echo }, now);
+            let via = if direct { Via::Session(index) } else { self.clear_via(pair.remote.0, now) };
+            self.renegotiate(pair, via, now);
         }
         if owes_keepalive {
             self.send_keepalive(index, now);
         }
+        self.inquire(pair, now);
         self.expire_idle(pair, now);
     }
 
@@ -471,9 +485,11 @@ impl Engine {
         match negotiation.via {
             _ if heard => {}
             // The peer may have lost the session: ask where it need not have one.
-            Via::Session(_) => self.renegotiate(pair, Via::Echo, now),
+            Via::Session(_) => {
+                self.renegotiate(pair, self.clear_via(pair.remote.0, now), now);
+            }
             // The peer neither answers nor speaks: back to the question whether anybody is there.
-            Via::Echo => self.end_session(current, pair, "silent"),
+            Via::Echo | Via::Udp => self.end_session(current, pair, "silent"),
         }
     }
 
@@ -504,6 +520,9 @@ impl Engine {
         let Some(row) = self.pit.remove(pair) else { return };
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
+        }
+        if let Some(asked) = row.protected().and_then(|own| own.inner.asked.as_ref()) {
+            self.negotiations.remove(&asked.id());
         }
         match row.state {
             RowState::Pending(mut pending) => {

@@ -46,9 +46,10 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass, flows observed. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass, carriers, flows observed. For the invariant that no
+    /// table outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 8] {
+    pub fn table_sizes(&self) -> [usize; 9] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -57,6 +58,7 @@ impl Engine {
             self.sticky.len(),
             self.held.bytes(),
             self.passing.len(),
+            self.carriers.len(),
             self.observed.len(),
         ]
     }
@@ -141,6 +143,7 @@ impl Engine {
             key_age: now.since(session.created),
             aead: session.aead.as_str(),
             negotiation: protected.took,
+            carrier: session.path.carrier.as_str(),
         })
     }
 }

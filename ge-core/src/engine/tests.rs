@@ -46,9 +46,9 @@ fn interface(interface: Interface) -> InterfaceInfo {
 fn engine() -> Engine {
     let member = Domain::new(1).member(1, &[1]);
     let mut engine = Engine::new(member.identity.clone(), [1; 32]);
-    engine.pit = Pit::new(8, [1, 2, 3, 4]);
     engine.set_interfaces(vec![interface(ETH0)], &[local()]);
     engine.install(member.membership, at(0)).unwrap();
+    engine.pit.set_capacity(8);
     engine
 }
 

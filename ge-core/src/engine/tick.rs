@@ -18,6 +18,7 @@ impl Engine {
                 Timer::Unanswered(id) => self.unanswered(id, now),
                 Timer::Tentative(id) => self.tentative_aged(id, now),
                 Timer::Confirm(id) => self.send_cdn(id),
+                Timer::OtherCarrier(pair) => self.other_carrier(pair, now),
             }
         }
         self.ephemerals.refill(&mut self.rng);

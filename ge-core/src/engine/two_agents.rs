@@ -70,7 +70,8 @@ pub(super) fn outputs(engine: &mut Engine) -> Vec<Output> {
 pub(super) fn carry(sent: &[Output], ends: (u8, u8), engine: &mut Engine) -> Vec<Output> {
     for output in sent {
         if let Output::Transmit(transmit) = output {
-            let mut bytes = frame(&VnetHeader::default(), &packet(ends, 1, &transmit.icmp));
+            let mut bytes =
+                frame(&VnetHeader::default(), &packet(ends, transmit.protocol, &transmit.bytes));
             let direction = Direction::Incoming(ETH0);
             engine.incoming(&Frame { direction, bytes: &mut bytes }, at(2));
         }

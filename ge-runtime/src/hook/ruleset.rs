@@ -14,7 +14,7 @@
 //!     policy accept | DROP
 //!
 //!   chain in4 in6                      chain out4 out6
-//!     our data port         accept       DHCP, IGMP, MLD, ND     accept
+//!     our data port, whole  accept       DHCP, IGMP, MLD, ND     accept
 //!     DHCP, IGMP, MLD, ND   accept       group bit               accept | DROP
 //!     our own connections   accept       IPv6 link-local         accept | DROP
 //!     server on this host   accept       server on this host     accept
@@ -54,8 +54,12 @@ pub(super) const PORT_SOURCE: Field = Field { base: Base::Transport, offset: 0, 
 pub(super) const PORT_TARGET: Field = Field { base: Base::Transport, offset: 2, len: 2 };
 const ICMP_TYPE: Field = Field { base: Base::Transport, offset: 0, len: 1 };
 
-/// The first bytes behind the header of an ICMP echo.
-const ECHO_PAYLOAD: Field = Field { base: Base::Transport, offset: 8, len: 2 };
+/// The first bytes behind the header of an ICMP echo, and of UDP.
+const PAYLOAD: Field = Field { base: Base::Transport, offset: 8, len: 2 };
+
+/// More-fragments bit and offset of an IPv4 packet.
+const FRAGMENT_V4: Field = Field { base: Base::Network, offset: 6, len: 2 };
+const FRAGMENT_MASK: [u8; 2] = [0x3f, 0xff];
 
 const ICMP: u8 = 1;
 const IGMP: u8 = 2;
@@ -139,7 +143,7 @@ pub(super) fn replace(config: &HookConfig, table: &'static str, flags: u32) -> B
     batch.delete_table();
     batch.add_table(Some(flags));
     for version in [V4, V6] {
-        sets::declare(&mut batch, version);
+        sets::declare(&mut batch, version, config.router.is_some());
         shared_chain(&mut batch, config, version, Way::In);
         shared_chain(&mut batch, config, version, Way::Out);
     }
@@ -255,7 +259,7 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
         // A machine we talk to in clear may get an agent: its requests must reach ours, not the
         // kernel, which would echo them. A router takes part in what passes it, both ways.
         let icmp = if version.ether_type == V4.ether_type { ICMP } else { ICMPV6 };
-        let rule = protocol(version, icmp).equals(ECHO_PAYLOAD, &MAGIC);
+        let rule = protocol(version, icmp).equals(PAYLOAD, &MAGIC);
         batch.add_rule(chain, "negotiation", &rule.verdict(Verdict::Return));
     }
     let pair = match way {
@@ -271,10 +275,18 @@ fn shared_chain(batch: &mut Batch, config: &HookConfig, version: Version, way: W
 /// Sealed data that arrives goes to our socket. At a router it may be between other agents: open
 /// mode lets it pass, in closed mode the engine decides.
 fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Version, way: Way) {
-    let sealed = || protocol(version, UDP).equals(PORT_TARGET, &config.data_port.to_be_bytes());
+    let port = config.data_port.to_be_bytes();
+    let sealed = || protocol(version, UDP).equals(PORT_TARGET, &port);
+    // A message that a narrow path cut is put together by the agent.
+    let whole = |rule: Rule| match version.ether_type == V4.ether_type {
+        true => rule.masked(FRAGMENT_V4, &FRAGMENT_MASK, &[0, 0]),
+        false => rule,
+    };
     let Some(router) = &config.router else {
         if way == Way::In {
-            batch.add_rule(chain, "sealed data", &sealed().verdict(Verdict::Accept));
+            batch.add_rule(chain, "data port", &whole(sealed()).verdict(Verdict::Accept));
+            let cut = sealed().equals(PAYLOAD, &MAGIC);
+            batch.add_rule(chain, "negotiation", &cut.verdict(Verdict::Return));
         }
         return;
     };
@@ -284,7 +296,13 @@ fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Ver
         Way::Out => (version.source, Verdict::Return),
     };
     for address in router.addresses.iter().filter_map(|address| octets(*address, version)) {
-        batch.add_rule(chain, "sealed data", &sealed().equals(field, &address).verdict(verdict));
+        let own = whole(sealed()).equals(field, &address);
+        batch.add_rule(chain, "data port", &own.verdict(verdict));
+    }
+    for field in [PORT_TARGET, PORT_SOURCE] {
+        // Answers to somebody behind a NAT go to another port.
+        let message = protocol(version, UDP).equals(field, &port).equals(PAYLOAD, &MAGIC);
+        batch.add_rule(chain, "negotiation", &message.verdict(Verdict::Return));
     }
     let verdict = match config.mode {
         Mode::Open => Verdict::Accept,

@@ -13,15 +13,17 @@ use super::ruleset::{V4, V6, Version};
 use crate::nft::{Batch, Element, Set};
 use ge_core::flow::HostPair;
 use ge_core::io::KernelVerdict;
-use ge_core::limits::PIT_ROWS_HOST;
+use ge_core::limits::{PIT_ROWS_HOST, PIT_ROWS_ROUTER};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Elements of a verdict set: every row of a host's PIT, and as many that have timed out but were
-/// not yet collected by the kernel.
-#[expect(clippy::cast_possible_truncation, reason = "131072")]
-const VERDICTS: u32 = 2 * PIT_ROWS_HOST as u32;
+/// Elements of a verdict set: every row of the PIT, and as many that have timed out but were not
+/// yet collected by the kernel. An upper bound; the kernel takes memory as elements come.
+#[expect(clippy::cast_possible_truncation, reason = "131072, 2097152")]
+const fn verdicts(router: bool) -> u32 {
+    2 * if router { PIT_ROWS_ROUTER as u32 } else { PIT_ROWS_HOST as u32 }
+}
 
 /// Connections of our own: the management server and a few while it moves.
 const OWN_CONNECTIONS: u32 = 1024;
@@ -33,8 +35,8 @@ const TYPE_PORT: u32 = 13;
 /// Bits by which `nft` shifts one part's number to make room for the next.
 const TYPE_BITS: u32 = 6;
 
-/// Declares the three sets of an IP version.
-pub(super) fn declare(batch: &mut Batch, version: Version) {
+/// Declares the three sets of an IP version, verdicts as many as a host or a router has.
+pub(super) fn declare(batch: &mut Batch, version: Version, router: bool) {
     let v4 = version.ether_type == V4.ether_type;
     let (address, len) = if v4 { (TYPE_V4, 4) } else { (TYPE_V6, 16) };
     for name in [version.clear, version.drop] {
@@ -43,7 +45,7 @@ pub(super) fn declare(batch: &mut Batch, version: Version) {
             key_len: 2 * len,
             key_type: (address << TYPE_BITS) | address,
             timeout: true,
-            size: VERDICTS,
+            size: verdicts(router),
         });
     }
     batch.add_set(&Set {

@@ -7,6 +7,7 @@
 
 use super::{Facts, MemoryFault, Verdict, rfc3339, since};
 use crate::options::Prefix;
+use crate::program::Program;
 use ge_core::io::Snapshot;
 use ge_core::{DropReason, Mode, limits};
 use serde::{Deserialize, Serialize};
@@ -192,10 +193,14 @@ fn not_certified(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
 
 fn pit_full(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     let rows = snapshot.flows.len();
-    if rows < limits::PIT_ROWS_HOST / 100 * PIT_FULL_PERCENT {
+    let all = match facts.program {
+        Program::Ges => limits::PIT_ROWS_HOST,
+        Program::Gen => limits::PIT_ROWS_ROUTER,
+    };
+    if rows < all / 100 * PIT_FULL_PERCENT {
         return None;
     }
-    let text = format!("{rows} of {} flow rows are in use", limits::PIT_ROWS_HOST);
+    let text = format!("{rows} of {all} flow rows are in use");
     Some(Health::new("W-PIT-FULL", Severity::Warning, text, &flows(facts, None)))
 }
 

@@ -6,8 +6,8 @@ use super::offered;
 use crate::error::KernelError;
 use crate::forwarding;
 use crate::hook::{Guard, Hook, HookConfig, HookedInterface, RouterConfig};
-use crate::icmp_socket::IcmpSocket;
 use crate::links::{self, Link, LinkWatch};
+use crate::message_socket::MessageSocket;
 use crate::options::RunOptions;
 use crate::packet_socket::PacketSocket;
 use crate::program::Program;
@@ -93,7 +93,7 @@ pub(super) struct Devices {
     /// `None` where the kernel has no IPv6.
     pub(super) data_v6: Option<UdpSocket>,
     pub(super) links: LinkWatch,
-    icmp: IcmpSocket,
+    messages: MessageSocket,
     hook: SharedHook,
     /// Addresses of the management server; those that are this machine's own stay reachable.
     servers: Vec<SocketAddr>,
@@ -125,7 +125,7 @@ impl Devices {
         }
         UdpSocket::bind_v4(DATA_PORT, MARK)?;
         UdpSocket::bind_v6(DATA_PORT, MARK)?;
-        IcmpSocket::open(MARK, options.program)?;
+        MessageSocket::open(MARK, options.program)?;
         Ok(())
     }
 
@@ -151,7 +151,7 @@ impl Devices {
         let addresses = addresses(&links::list()?);
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
         let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
-        let icmp = IcmpSocket::open(MARK, program)?;
+        let messages = MessageSocket::open(MARK, program)?;
         let mut next_tun = 0;
         let mut attached = Vec::new();
         for info in chosen {
@@ -171,7 +171,7 @@ impl Devices {
             data_v4,
             data_v6,
             links,
-            icmp,
+            messages,
             hook: Arc::new(Mutex::new(Some(hook))),
             servers: servers.to_vec(),
             server_ports: ports,
@@ -313,7 +313,7 @@ impl Devices {
     }
 
     pub(super) fn transmit(&self, transmit: &Transmit) {
-        if let Err(error) = self.icmp.send(transmit) {
+        if let Err(error) = self.messages.send(transmit) {
             debug!(%error, "a negotiation message was not sent");
         }
     }

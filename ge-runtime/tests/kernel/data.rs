@@ -7,7 +7,7 @@ use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramRun, Transmit};
-use ge_runtime::icmp_socket::IcmpSocket;
+use ge_runtime::message_socket::MessageSocket;
 use ge_runtime::program::Program;
 use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -168,9 +168,10 @@ fn icmp_messages_leave_and_answers_come_by_the_hook_only() {
             from: WireAddr(from.parse().unwrap()),
             to: WireAddr(to.parse().unwrap()),
             interface,
-            icmp: echo(kind),
+            protocol: if kind == 8 { 1 } else { 58 },
+            bytes: echo(kind),
         };
-        let socket = pair.a.run(|| IcmpSocket::open(MARK, Program::Ges).unwrap());
+        let socket = pair.a.run(|| MessageSocket::open(MARK, Program::Ges).unwrap());
         socket.send(&message).unwrap();
         let answer = (0..1000)
             .find_map(|_| {
@@ -181,7 +182,7 @@ fn icmp_messages_leave_and_answers_come_by_the_hook_only() {
             .expect("no answer came by the hook");
         assert!(!answer.outgoing);
         assert_eq!(answer.ether_type(), ether_type);
-        assert_eq!(&answer.bytes[start + 4..], &message.icmp[4..]);
+        assert_eq!(&answer.bytes[start + 4..], &message.bytes[4..]);
         let queues = pair.a.sh("cat /proc/thread-self/net/raw /proc/thread-self/net/raw6");
         let queued = queues.lines().filter(|line| line.contains(':') && line.contains("00000000:"));
         for line in queued {

@@ -9,7 +9,7 @@ use ge_core::flow::HostPair;
 use ge_core::id::Interface;
 use ge_core::io::{KernelVerdict, Transmit};
 use ge_runtime::hook::RouterConfig;
-use ge_runtime::icmp_socket::IcmpSocket;
+use ge_runtime::message_socket::MessageSocket;
 use ge_runtime::program::Program as Which;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -173,7 +173,8 @@ fn message(kind: u8, from: &str, to: &str, interface: Interface) -> Transmit {
         from: WireAddr(from.parse().unwrap()),
         to: WireAddr(to.parse().unwrap()),
         interface,
-        icmp: crate::data::echo(kind),
+        protocol: if kind == 8 { 1 } else { 58 },
+        bytes: crate::data::echo(kind),
     }
 }
 
@@ -185,7 +186,7 @@ fn messages_leave_from_addresses_of_other_machines() {
     let interface = Interface(agent.config.interfaces[0].ifindex);
     let sniffer = Sniffer::open(&pair.b);
     let [host, router] = [Which::Ges, Which::Gen]
-        .map(|program| pair.a.run(move || IcmpSocket::open(MARK, program).unwrap()));
+        .map(|program| pair.a.run(move || MessageSocket::open(MARK, program).unwrap()));
     for (kind, from, to, at) in
         [(8, "10.8.0.77", "10.9.0.2", 14 + 12), (128, "fd08::77", "fd09::2", 14 + 8)]
     {
@@ -201,7 +202,7 @@ fn messages_leave_from_addresses_of_other_machines() {
             let frames = sniffer.frames_from(MAC_A);
             frames.iter().any(|frame| {
                 frame.get(at..at + source.len()) == Some(&source[..])
-                    && frame.ends_with(&message.icmp[8..])
+                    && frame.ends_with(&message.bytes[8..])
             })
         });
         assert!(came, "nothing came from {from}");

@@ -1,11 +1,12 @@
-//! What two agents agree on through others: I2.
+//! Who agreed to what: I2. A row of a session exists where both its ends spoke for its pair, in their
+//! own name, and nowhere else: at the ends themselves, and at routers between them.
 
 use super::{Checker, Invariant};
 use crate::packet::NodeId;
-use ge_core::NegotiationId;
 use ge_core::flow::HostPair;
 use ge_core::limits::REJECT_AFTER_TIME;
-use std::collections::{BTreeMap, HashMap};
+use ge_core::{GroupId, Mode, NegotiationId, Transit};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A router's row is made at most so long after the responder signed: the message's way, with what
 /// links and the adversary may add, and what a router remembers of a request. A record counts ten
@@ -21,6 +22,8 @@ pub(super) struct Books {
     requested: HashMap<NegotiationId, Request>,
     /// When both ends had signed, by pair as the initiator names it.
     signed: BTreeMap<Agreement, Vec<u64>>,
+    /// Who asked or answered about which pair, in its own name.
+    spoke: BTreeSet<(NodeId, HostPair)>,
     /// When a router last had a row of a session with this end.
     ends: BTreeMap<(NodeId, NodeId), u64>,
 }
@@ -44,7 +47,59 @@ struct Agreement {
     pair: HostPair,
 }
 
+/// What a router lets pass, in truth, as the server said.
+pub struct Conduct<'a> {
+    /// Its mode.
+    pub mode: Mode,
+    /// What it asks of others' sessions.
+    pub transit: Transit,
+    /// Whether it shares a group with one of the ends.
+    pub vouched: bool,
+    /// Groups, for people.
+    pub groups: &'a [GroupId],
+}
+
 impl Checker {
+    /// An agent speaks for a pair: its RGI or MPIT leaves.
+    pub(super) fn spoke(&mut self, node: NodeId, pair: HostPair) {
+        self.between.spoke.insert((node, unordered(pair)));
+    }
+
+    /// An agent has a session with `peer` for `pair` since `since`.
+    pub fn protects(&mut self, node: NodeId, pair: HostPair, peer: Option<NodeId>, since: u64) {
+        let (local, remote) = (pair.local.0, pair.remote.0);
+        let Some(peer) = peer.filter(|peer| *peer != node) else {
+            let detail = format!("{node:?} protects {local} and {remote} with no other agent");
+            return self.fail(Invariant::I2BothSigned, detail);
+        };
+        if !self.between.spoke.contains(&(peer, unordered(pair))) {
+            self.fail(
+                Invariant::I2BothSigned,
+                format!("{node:?} protects {local} and {remote} with {peer:?}, who did not speak"),
+            );
+        }
+        self.agreed_with(node, peer, since);
+    }
+
+    /// A closed router must itself be content with what it lets pass, whatever others say of it.
+    pub fn content(&mut self, node: NodeId, ends: [NodeId; 2], conduct: &Conduct<'_>) {
+        let content = match (conduct.mode, conduct.transit) {
+            (Mode::Open, _) | (Mode::Closed, Transit::Any) => true,
+            (Mode::Closed, Transit::Vouched) => conduct.vouched,
+            (Mode::Closed, Transit::Strict) => false,
+        };
+        if !content {
+            let Conduct { transit, groups, .. } = conduct;
+            self.fail(
+                Invariant::I2BothSigned,
+                format!(
+                    "closed {node:?} ({}, groups {groups:?}) lets a session of {ends:?} pass",
+                    transit.as_str()
+                ),
+            );
+        }
+    }
+
     /// An agent asks for a session in the name of `pair.local`: its MPIT leaves.
     pub(super) fn requested(&mut self, id: NegotiationId, initiator: NodeId, pair: HostPair) {
         self.between.requested.insert(id, Request { initiator, pair });
@@ -79,6 +134,9 @@ impl Checker {
             let detail = format!("{node:?} has a row of a session between strangers: {ends:?}");
             return self.fail(Invariant::I2BothSigned, detail);
         };
+        for end in [initiator, responder] {
+            self.agreed_with(node, end, since);
+        }
         let signed = [pair, pair.reversed()].into_iter().any(|pair| {
             let agreement = Agreement { initiator, responder, pair };
             let times = self.between.signed.get(&agreement);
@@ -95,4 +153,9 @@ impl Checker {
             );
         }
     }
+}
+
+/// The same for both directions.
+fn unordered(pair: HostPair) -> HostPair {
+    if pair.local.0 <= pair.remote.0 { pair } else { pair.reversed() }
 }

@@ -93,7 +93,8 @@ impl Checker {
         if opening.at == parcel.to {
             sent.arrived += 1;
         }
-        if sent.opened > 1 && opening.whole_way {
+        // What was in clear on a link may have been doubled there, and sealed by a router behind it.
+        if sent.opened > 1 && opening.whole_way && sent.track.readable.is_empty() {
             self.fail(Invariant::I4SentOnce, format!("{parcel:?} was delivered twice"));
         }
         *self.delivery.received.entry(opening.ends).or_default() += 1;
@@ -138,6 +139,17 @@ impl Checker {
             self.fail(
                 Invariant::I5Removed,
                 format!("{at:?} still hears {peer:?}, which was removed"),
+            );
+        }
+    }
+
+    /// An agent took a session of `end` for good at `since`, by the certificate it has.
+    pub(super) fn agreed_with(&mut self, at: NodeId, end: NodeId, since: u64) {
+        let known = self.delivery.removals.get(&at).and_then(|members| members.get(&end));
+        if known.is_some_and(|arrived| since > arrived + REMOVAL_FELT) {
+            self.fail(
+                Invariant::I5Removed,
+                format!("{at:?} took a session of {end:?}, which was removed"),
             );
         }
     }

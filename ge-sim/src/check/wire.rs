@@ -48,6 +48,8 @@ pub struct Emission<'a> {
     pub instance: u32,
     /// Mode of the agent at this moment.
     pub mode: Mode,
+    /// The machine is a router: what it sends may be others' answers to its own question inwards.
+    pub router: bool,
     /// It stands for the packet's source: it must ask before it lets a first packet out.
     pub asks: bool,
     /// The IP packet.
@@ -213,9 +215,16 @@ impl Checker {
             return;
         };
         match kind {
-            Kind::Mpit => self.requested(header.sid_i, emission.node, pair),
+            Kind::Mpit => {
+                self.requested(header.sid_i, emission.node, pair);
+                self.spoke(emission.node, pair);
+            }
             Kind::Cdn => self.agreed(header.sid_i, emission.node),
+            Kind::Rgi if header.records == 0 => self.spoke(emission.node, pair),
             _ => {}
+        }
+        if !kind.is_request() && !emission.router {
+            self.answers(emission.node, pair, emission.packet.len());
         }
         if !matches!(kind, Kind::Dde | Kind::Rgi) || header.records > 0 {
             return;

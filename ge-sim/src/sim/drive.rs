@@ -15,7 +15,6 @@ use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outg
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC};
-use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
@@ -72,7 +71,9 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
-        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+        let packet = &bytes[PACKET_AT..];
+        let sealed = is_sealed(packet, view) && !is_negotiation(packet, view);
+        if done == Outgoing::PutBack && sealed {
             self.sealed_passes(id, view);
         }
         if done == Outgoing::PutBack || broken {
@@ -107,12 +108,13 @@ impl Sim {
     pub(super) fn emit(&mut self, id: NodeId, packet: Vec<u8>, by: LinkUse, origin: Origin) {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
-        let (instance, mode) = (node.instance, node.mode());
+        let (instance, mode, router) = (node.instance, node.mode(), node.is_router());
         let row = self.row_of(id, HostPair::new(view.source, view.destination));
         // Two others agreed for the packet's source, which may have had plaintext under way.
         let agreed = row.is_some_and(|row| row.verdict == "transit");
         let asks = !agreed && self.stands_for(id, view.source);
-        self.check.emitted(&Emission { node: id, instance, mode, asks, packet: &packet, by });
+        let emission = Emission { node: id, instance, mode, router, asks, packet: &packet, by };
+        self.check.emitted(&emission);
         self.transmit(id, packet, origin);
     }
 
@@ -135,19 +137,32 @@ impl Sim {
             Fate::Late(late) => (1, late),
         };
         for _ in 0..copies {
-            let transit = self.net.carry(id, to, &packet, &mut self.rng);
-            for (delay, packet, corrupted) in transit.copies {
-                let origin = match origin {
-                    Origin::Genuine | Origin::Replayed if corrupted => Origin::Corrupted,
-                    origin => origin,
-                };
-                let at = self.now + delay + late;
-                self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
-            }
-            if let Some((delay, packet)) = transit.error {
-                let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
-                self.queue.add(self.now + delay, arrive);
-            }
+            self.meet((id, to), &packet, origin, late);
+        }
+    }
+
+    /// A link carries a packet. `late`: so many microseconds later than it would.
+    pub(super) fn carry(
+        &mut self,
+        (id, to): (NodeId, NodeId),
+        packet: &[u8],
+        origin: Origin,
+        late: u64,
+    ) {
+        let transit = self.net.carry(id, to, packet, &mut self.rng);
+        for (delay, packet, corrupted) in transit.copies {
+            let origin = match origin {
+                Origin::Genuine | Origin::Replayed | Origin::Insider if corrupted => {
+                    Origin::Corrupted
+                }
+                origin => origin,
+            };
+            let at = self.now + delay + late;
+            self.queue.add(at, Event::Arrive { at: to, from: id, packet, origin });
+        }
+        if let Some((delay, packet)) = transit.error {
+            let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
+            self.queue.add(self.now + delay, arrive);
         }
     }
 
@@ -156,9 +171,12 @@ impl Sim {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
         let hooked = node.is_hooked(from);
+        if hooked && node.identity.is_some() && view.source == node.addr {
+            return; // the first of the hook's rules (spec 8)
+        }
         match &node.agent {
             Agent::Running(_) if hooked => match origin {
-                Origin::Genuine | Origin::Replayed => {
+                Origin::Genuine | Origin::Replayed | Origin::Insider => {
                     self.agent_receives(id, packet, &view, origin);
                 }
                 Origin::Corrupted | Origin::Forged => {
@@ -203,7 +221,8 @@ impl Sim {
             }
             _ => {}
         }
-        if self.node(id).is_router() && class(&quoted) == Class::Clear {
+        let own = self.node(id).addr == view.destination;
+        if self.node(id).is_router() && !own && !matches!(class(&quoted), Class::Message(..)) {
             return; // an open router acts on a stranger's first packet: that is what it is there for
         }
         if let (Some(before), Some(after)) = (before, look(self)) {
@@ -220,26 +239,31 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) -> usize {
-        let sealed = is_sealed(&packet, view);
-        if sealed && view.destination == self.node(id).addr {
+        let pair = HostPair::new(view.destination, view.source);
+        if let Class::Message(kind, reply) = class(&packet) {
+            self.check.asked_by(id, pair, packet.len());
+            if kind == Kind::NoMatch && reply {
+                self.check.refused(id, pair);
+            }
+        }
+        let for_data_port = is_sealed(&packet, view);
+        if for_data_port && view.destination == self.node(id).addr {
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
+        let negotiation = is_negotiation(&packet, view);
+        let sealed = for_data_port && !negotiation;
         if let Some(parcel) = readable_parcel(&packet, view) {
             self.check.parcel_shown(id, parcel);
         }
         let micros = self.now;
-        let pair = HostPair::new(view.destination, view.source);
         let verdict = self.node(id).offloaded(pair, micros);
-        match verdict.filter(|_| !sealed && !is_negotiation(&packet, view)) {
+        match verdict.filter(|_| !sealed && !negotiation) {
             Some(Offload::Bypass) => {
                 self.deliver_plaintext(id, packet, view, origin);
                 return 0;
             }
             Some(Offload::Discard) => return 0,
             None => {}
-        }
-        if let Class::Message(Kind::NoMatch, true) = class(&packet) {
-            self.check.refused(id, pair);
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
@@ -268,7 +292,7 @@ impl Sim {
         let micros = self.now;
         let meta = DatagramMeta {
             from: WireAddr(from),
-            from_port: DATA_PORT,
+            from_port: ip::ports(&packet, view).local,
             to: WireAddr(view.destination),
             tos: view.tos,
             interface: INTERFACE,
@@ -318,11 +342,18 @@ fn is_sealed(packet: &[u8], view: &IpView) -> bool {
         && view.total_len > view.header_len + UDP_LEN
 }
 
-/// What the hook gives to the agent whatever its sets say: an echo that begins with the magic.
+/// What the hook gives to the agent whatever its sets say: an echo, or a datagram from or to the
+/// data port, that begins with the magic.
 fn is_negotiation(packet: &[u8], view: &IpView) -> bool {
-    let payload = packet.get(view.header_len + ECHO_LEN..);
-    matches!(view.protocol, protocol::ICMP | protocol::ICMPV6)
-        && payload.is_some_and(|payload| payload.starts_with(&MAGIC))
+    let upper = packet.get(view.header_len..).unwrap_or_default();
+    let carries = match view.protocol {
+        protocol::ICMP | protocol::ICMPV6 => true,
+        protocol::UDP => upper
+            .get(..4)
+            .is_some_and(|ports| ports.chunks(2).any(|port| port == DATA_PORT.to_be_bytes())),
+        _ => false,
+    };
+    carries && upper.get(UDP_LEN..).is_some_and(|payload| payload.starts_with(&MAGIC))
 }
 
 /// A frame as its machine's network card puts it on the link.

@@ -8,7 +8,7 @@ use crate::node::Agent;
 use crate::packet::{NodeId, stream_frame};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
-use ge_core::Mode;
+use ge_core::{Mode, Transit};
 
 /// Bytes of IPv4 or IPv6 and TCP headers: what a TCP takes off the MTU for its segments.
 const fn tcp_headers(v4: bool) -> u16 {
@@ -68,8 +68,14 @@ impl Sim {
 
     /// The server's bundle arrives, with what the server knows at this moment.
     fn bundle(&mut self, id: NodeId) {
+        if self.node(id).deaf {
+            return;
+        }
         let unix = self.unix();
-        let Some(membership) = self.mgmt.membership(id, unix) else { return };
+        let Some(mut membership) = self.mgmt.membership(id, unix) else { return };
+        if self.sabotage == Some(Sabotage::Lenient) {
+            membership.transit = Transit::Any;
+        }
         let removed: Vec<NodeId> = (0..self.nodes.len() as u16)
             .map(NodeId)
             .filter(|other| self.node(*other).identity.is_some() && self.mgmt.is_removed(*other))

@@ -2,14 +2,13 @@
 
 use super::Sim;
 use crate::adversary::Origin;
-use crate::check::LinkUse;
+use crate::check::{Conduct, LinkUse};
 use crate::packet::{NodeId, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::flow::HostPair;
-use ge_core::io::{Event as Told, NegotiationResult, Output, VNET_LEN};
+use ge_core::io::{Event as Told, NegotiationResult, Output, Snapshot, VNET_LEN};
 use ge_core::limits::PIT_ROWS_HOST;
-use ge_core::wire::protocol;
 
 /// A session under an ended epoch is looked at twice a second, and wall time has whole seconds.
 const EPOCH_END_FELT: u64 = 2;
@@ -48,10 +47,12 @@ impl Sim {
         match output {
             Output::Transmit(transmit) => {
                 let (from, to) = (transmit.from.0, transmit.to.0);
-                let protocol = if from.is_ipv4() { protocol::ICMP } else { protocol::ICMPV6 };
-                let mut packet = ip_packet(from, to, protocol, 0, &transmit.icmp);
+                let mut packet = ip_packet(from, to, transmit.protocol, 0, &transmit.bytes);
                 allow_fragments(&mut packet);
-                self.emit(id, packet, LinkUse::Engine, Origin::Genuine);
+                let times = if self.sabotage == Some(Sabotage::Babble) { 6 } else { 1 };
+                for _ in 0..times {
+                    self.emit(id, packet.clone(), LinkUse::Engine, Origin::Genuine);
+                }
                 1
             }
             Output::Datagrams(run) => {
@@ -107,15 +108,7 @@ impl Sim {
         }
         self.check.tables(id, sizes);
         self.check.progress(id, &snapshot);
-        for flow in &snapshot.flows {
-            let Some(mut ends) = flow.ends else { continue };
-            if self.sabotage == Some(Sabotage::WrongEnds) {
-                ends[1] = snapshot.agent.unwrap_or(ends[1]);
-            }
-            let pair = HostPair { local: flow.local, remote: flow.remote };
-            let since = self.now.saturating_sub(flow.age.as_micros() as u64);
-            self.check.between(id, pair, ends.map(|end| self.mgmt.node(end)), since);
-        }
+        self.check_sessions(id, &snapshot);
         let up_to_date = installed.0 == self.mgmt.version()
             && self.now > installed.1 + EPOCH_END_FELT * 1_000_000;
         if !up_to_date {
@@ -130,6 +123,48 @@ impl Sim {
                 self.check.used_ended_epoch(id, peer.epoch, ended);
             }
         }
+    }
+}
+
+impl Sim {
+    /// I2: every row of a session.
+    fn check_sessions(&mut self, id: NodeId, snapshot: &Snapshot) {
+        for flow in &snapshot.flows {
+            let pair = HostPair { local: flow.local, remote: flow.remote };
+            if let Some(peer) = &flow.peer {
+                let since = self.now.saturating_sub(peer.key_age.as_micros() as u64);
+                let agent = match self.sabotage {
+                    Some(Sabotage::WrongPeer) => self.mgmt.somebody_else(id, peer.agent),
+                    _ => self.mgmt.node(peer.agent),
+                };
+                self.check.protects(id, pair, agent, since);
+            }
+            let Some(mut ends) = flow.ends else { continue };
+            if self.sabotage == Some(Sabotage::WrongEnds) {
+                ends[1] = snapshot.agent.unwrap_or(ends[1]);
+            }
+            let since = self.now.saturating_sub(flow.age.as_micros() as u64);
+            let ends = ends.map(|end| self.mgmt.node(end));
+            self.check.between(id, pair, ends, since);
+            if let [Some(one), Some(other)] = ends {
+                self.check_content(id, [one, other], since);
+            }
+        }
+    }
+
+    /// A row made under an earlier policy lasts as long as its session.
+    fn check_content(&mut self, id: NodeId, ends: [NodeId; 2], since: u64) {
+        let node = self.node(id);
+        if since <= node.installed.1 || node.installed.0 != self.mgmt.version() {
+            return;
+        }
+        let Some(admission) = self.mgmt.admission(id) else { return };
+        let vouched = ends.iter().any(|end| {
+            let groups = self.mgmt.admission(*end).map(|end| &end.groups);
+            groups.is_some_and(|groups| groups.iter().any(|g| admission.groups.contains(g)))
+        });
+        let (mode, transit, groups) = (node.mode(), admission.transit, &admission.groups);
+        self.check.content(id, ends, &Conduct { mode, transit, vouched, groups });
     }
 }
 

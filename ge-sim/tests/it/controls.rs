@@ -1,10 +1,12 @@
 //! Every check fires when the thing it watches over is broken.
 
-use crate::chains::chain;
+use crate::chains::{chain, plan};
 use crate::{ms, pair, s};
 use ge_core::Mode::{self, Closed, Open};
+use ge_core::Transit;
 use ge_sim::adversary::{Origin, mutate};
 use ge_sim::fault::Fault;
+use ge_sim::matrix::run::world;
 use ge_sim::mgmt::Rotation;
 use ge_sim::packet::Class;
 use ge_sim::sabotage::Sabotage;
@@ -63,6 +65,46 @@ fn row_of_a_session_that_its_ends_did_not_sign_is_seen() {
     assert_eq!(violated(&mut sim, 5), None);
     sim.sabotage = Some(Sabotage::WrongEnds);
     assert_eq!(violated(&mut sim, 5), Some(Invariant::I2BothSigned));
+}
+
+#[test]
+fn session_with_somebody_who_never_spoke_is_seen() {
+    let (mut sim, _, _) = talking(Closed, Sabotage::WrongPeer);
+    let group = sim.mgmt.groups()[0];
+    sim.agent(Closed, &[group]);
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I2BothSigned));
+}
+
+/// A router that is to let nothing pass was told otherwise.
+#[test]
+fn closed_router_that_is_not_content_and_lets_pass_is_seen() {
+    let strict = |sabotage| {
+        let mut plan = plan("s1c T1c d1c");
+        plan.routers[0].agent.transit = Transit::Strict;
+        let (mut sim, path) = world(1, true, 1, &plan);
+        sim.sabotage = sabotage;
+        sim.at(ms(1), Fault::Mode(path.path[1], Closed));
+        sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(100));
+        violated(&mut sim, 5)
+    };
+    assert_eq!(strict(None), None);
+    assert_eq!(strict(Some(Sabotage::Lenient)), Some(Invariant::I2BothSigned));
+}
+
+#[test]
+fn session_taken_with_a_removed_member_is_seen() {
+    let (mut sim, path) = chain(1, "s1c T1c d1c");
+    sim.sabotage = Some(Sabotage::IgnoreRemoval);
+    sim.at(ms(10), Fault::Remove(path.source()));
+    sim.run_for(s(6)).unwrap();
+    sim.flow(path.source(), path.destination(), Traffic::Datagrams(300), ms(100));
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I5Removed));
+}
+
+#[test]
+fn answers_longer_than_the_questions_allow_are_seen() {
+    let (mut sim, ..) = talking(Closed, Sabotage::Babble);
+    assert_eq!(violated(&mut sim, 5), Some(Invariant::I8Modest));
 }
 
 #[test]

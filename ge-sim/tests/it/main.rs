@@ -1,12 +1,16 @@
 //! The simulator's tests: worlds set up by hand, worlds drawn from seeds, and checks that must fire.
 #![allow(clippy::unwrap_used)]
 
+mod adversaries;
 mod blackholes;
+mod carriers;
 mod chains;
 mod clear;
 mod controls;
 mod crossings;
 mod epochs;
+mod forgeries;
+mod impaired;
 mod losses;
 mod matrix;
 mod paths;

@@ -8,7 +8,6 @@ use crate::io::{DatagramMeta, DatagramRun, KernelVerdict, Transmit};
 use crate::limits::{CDN_WAIT, DATA_PORT};
 use crate::wire::dprp::{Kind, peek};
 use crate::wire::icmp::ECHO_LEN;
-use crate::wire::protocol;
 
 /// Remote hosts all of whose addresses are those of engine `b`.
 const ADDRESSES: u32 = 32;
@@ -137,8 +136,8 @@ pub(super) fn b_engine(member: &Member, seed: u8) -> Engine {
 /// What one engine sends arrives at another; gives it back if it goes nowhere.
 pub(super) fn hand_over(to: &mut Engine, output: Output, now: Now) -> Option<Output> {
     match output {
-        Output::Transmit(Transmit { from, to: target, icmp, .. }) => {
-            let packet = frame(from.0, target.0, protocol::ICMP, &icmp);
+        Output::Transmit(Transmit { from, to: target, protocol, bytes, .. }) => {
+            let packet = frame(from.0, target.0, protocol, &bytes);
             assert_eq!(arrive(to, packet, now), Incoming::Consumed);
             None
         }
@@ -166,7 +165,7 @@ fn hand_over_run(to: &mut Engine, run: DatagramRun, now: Now) {
 /// Kinds of the negotiation messages among outputs.
 pub(super) fn kinds(outputs: &[Output]) -> Vec<Kind> {
     let kind = |output: &Output| match output {
-        Output::Transmit(transmit) => Some(peek(&transmit.icmp[ECHO_LEN..])?.kind),
+        Output::Transmit(transmit) => Some(peek(&transmit.bytes[ECHO_LEN..])?.kind),
         _ => None,
     };
     outputs.iter().filter_map(kind).collect()

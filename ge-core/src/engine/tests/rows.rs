@@ -1,10 +1,12 @@
 //! Tables that local programs fill, interfaces that go, keys that are not in force.
 
 use super::*;
+use crate::cert::CertRole;
 use crate::dprp::domain::DAY;
 use crate::engine::row::{Plain, Protected, RowState};
 use crate::flow::FlowKey;
 use crate::io::NegotiationResult;
+use crate::limits::{PIT_ROWS_HOST, PIT_ROWS_ROUTER};
 use crate::{GeId, SessionIndex, UnixTime};
 
 pub(super) fn clear(used: u64) -> Row {
@@ -58,6 +60,30 @@ fn destinations_out_of_scope_leave_room() {
         assert_eq!(send(&mut engine, to, at(1)), Outgoing::PutBack);
     }
     assert_eq!(engine.pit.len(), 6);
+}
+
+/// A router has the rows of a router, a host those of a host: counted by what gets one.
+#[test]
+fn a_router_has_more_rows_than_a_host() {
+    let router = Role::Router { prefixes: Vec::new() };
+    for (role, rows) in [(Role::Host, PIT_ROWS_HOST), (router, PIT_ROWS_ROUTER)] {
+        let domain = Domain::new(1);
+        let mut member = domain.member(1, &[1]);
+        if role != Role::Host {
+            domain.issue(&mut member, |certificate| certificate.role = CertRole::Router);
+        }
+        member.membership.role = role;
+        let mut engine = Engine::new(member.identity.clone(), [1; 32]);
+        engine.set_interfaces(vec![interface(ETH0)], &[local()]);
+        engine.install(member.membership, at(0)).unwrap();
+        let entry = |n: usize| pair(n.try_into().unwrap());
+        for n in 0..rows {
+            assert_eq!(engine.insert_row(entry(n), protected()), Ok(()), "row {n}");
+        }
+        assert_eq!(engine.insert_row(entry(rows), protected()), Err(DropReason::TableFull));
+        assert_eq!(engine.pit.len(), rows);
+        assert!(engine.pit.get(entry(rows - 1)).is_some());
+    }
 }
 
 #[test]
