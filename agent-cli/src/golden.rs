@@ -97,6 +97,7 @@ fn snapshot() -> Snapshot {
         sessions: 2,
         negotiations: 1,
         held: 3,
+        under_load: false,
         counters: Counters::new(),
     }
 }
@@ -190,6 +191,7 @@ fn status_not_enrolled() {
         sessions: 0,
         negotiations: 0,
         held: 0,
+        under_load: true,
         counters: Counters::new(),
     };
     let facts = Facts { interfaces: Vec::new(), server: ServerFacts::default(), ..facts() };

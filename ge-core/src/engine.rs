@@ -19,6 +19,7 @@ mod early;
 mod incoming;
 mod inquiry;
 mod install;
+mod load;
 mod negotiate;
 mod observe;
 mod outgoing;
@@ -50,11 +51,13 @@ use crate::limits::{KeyLimits, PIT_ROWS_HOST};
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
+use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
 use carrier::Carriers;
 use core::net::IpAddr;
+use load::Load;
 use observe::Observed;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -77,6 +80,9 @@ pub struct Engine {
     /// Negotiations this agent started, by the number it gave them.
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
+    load: Load,
+    /// Rows by who caused them.
+    shares: Shares,
     passing: Passing,
     surveys: Budget,
     carriers: Carriers,
@@ -115,6 +121,8 @@ impl Engine {
             key_limits: KeyLimits::default(),
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
+            load: Load::new(&mut rng),
+            shares: Shares::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
             carriers: Carriers::default(),

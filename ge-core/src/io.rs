@@ -393,6 +393,8 @@ pub struct Snapshot {
     pub negotiations: usize,
     /// Packets being held.
     pub held: usize,
+    /// Requests must prove where they come from at this moment.
+    pub under_load: bool,
     /// Counters.
     pub counters: Counters,
 }

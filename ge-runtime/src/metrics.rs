@@ -106,6 +106,8 @@ fn flows(registry: &mut Registry, snapshot: &Snapshot) {
     let help = "Negotiations under way";
     single(registry, "negotiations_pending", help, snapshot.negotiations as u64);
     single(registry, "held_packets_waiting", "Packets being held", snapshot.held as u64);
+    let help = "1 while agents that ask must show first that they receive what is sent to them";
+    single(registry, "under_load", help, u64::from(snapshot.under_load));
 }
 
 fn traffic(registry: &mut Registry, counters: &Counters) {

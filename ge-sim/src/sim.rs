@@ -375,8 +375,8 @@ impl Sim {
 
     /// Sizes of an agent's tables; all zero if it does not run.
     #[must_use]
-    pub fn table_sizes(&self, at: NodeId) -> [usize; 9] {
-        self.node(at).engine().map_or([0; 9], ge_core::engine::Engine::table_sizes)
+    pub fn table_sizes(&self, at: NodeId) -> [usize; 10] {
+        self.node(at).engine().map_or([0; 10], ge_core::engine::Engine::table_sizes)
     }
 
     /// Wall time as the server sees it.

@@ -14,6 +14,7 @@
 
 mod agent;
 mod between;
+mod cookie;
 mod kernel;
 mod negotiation;
 mod packets;
@@ -32,6 +33,7 @@ pub use agent::{
     memory_file, sealed_membership, version_file,
 };
 pub use between::{Passing, between};
+pub use cookie::{cookie, scene_cookie};
 pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
 pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("mpit", mpit),
     ("cdn", cdn),
     ("between", between),
+    ("cookie", cookie),
     ("path_part", path_part),
     ("tlv", tlv),
     ("certificate", certificate),

@@ -12,8 +12,8 @@ use crate::io::{
     ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
 };
 use crate::limits::{
-    ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME,
-    TRANSIT_GRACE,
+    ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, PIT_ROWS_PER_SOURCE,
+    REFUSED_LIFETIME, TRANSIT_GRACE,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -251,6 +251,7 @@ impl Engine {
         let id = negotiation.initiator.id();
         let pending = Pending { negotiation, held: HeldFrames::default() };
         let row = Row::new(RowState::Pending(pending), interface, now.mono);
+        let row = self.count_inside(pair, row);
         if self.insert_row(pair, row).is_err() {
             return false;
         }
@@ -305,7 +306,7 @@ impl Engine {
         }
         let until = now.mono + NEGATIVE_LIFETIME;
         let plain = Plain::until(NegotiationResult::OutOfScope, until);
-        let row = Row::new(RowState::Clear(plain), interface, now.mono);
+        let row = self.count_inside(pair, Row::new(RowState::Clear(plain), interface, now.mono));
         // The row only spares the kernel the question.
         if !self.pit.is_crowded() && self.insert_row(pair, row).is_ok() {
             self.timers.set(until, Timer::RowAge(pair));
@@ -469,18 +470,31 @@ impl Engine {
 
     /// Adds a row. In a full table a plain one that was long not used makes room, never a
     /// protected or pending one: programs that talk to very many hosts do not end what is
-    /// protected, nor keep it from beginning.
+    /// protected, nor keep it from beginning. A source that has its share makes room among its own.
     pub(super) fn insert_row(&mut self, pair: HostPair, row: Row) -> Result<(), DropReason> {
-        if self.pit.is_full() && self.pit.get(pair).is_none() {
+        let (known, source) = (self.pit.get(pair).map(|old| old.caused_by), row.caused_by);
+        let crowding = source.filter(|own| self.shares.is_full(*own, PIT_ROWS_PER_SOURCE));
+        if known.is_none() && (crowding.is_some() || self.pit.is_full()) {
             let victim = self
                 .pit
                 .sample(EVICTION_SAMPLE)
                 .filter(|(_, row)| matches!(row.state, RowState::Clear(_) | RowState::Dropped(_)))
+                .filter(|(_, row)| crowding.is_none() || row.caused_by == crowding)
                 .min_by_key(|(_, row)| row.last_used)
                 .map(|(key, _)| key.pair);
-            self.forget_row(victim.ok_or(DropReason::TableFull)?);
+            let full = crowding.map_or(DropReason::TableFull, |_| DropReason::TooMany);
+            self.forget_row(victim.ok_or(full)?);
         }
-        self.pit.insert(FlowKey::host_pair(pair), row).map_err(|_| DropReason::TableFull)
+        self.pit.insert(FlowKey::host_pair(pair), row).map_err(|_| DropReason::TableFull)?;
+        known.flatten().into_iter().for_each(|source| self.shares.remove(source));
+        source.into_iter().for_each(|source| self.shares.add(source));
+        Ok(())
+    }
+
+    /// A row that a machine behind this router brings about counts for its share.
+    fn count_inside(&self, pair: HostPair, row: Row) -> Row {
+        let local = pair.local.0;
+        if self.is_local(local) { row } else { row.caused_by(local) }
     }
 
     fn count_clear_out(&mut self, bytes: usize) {

@@ -518,6 +518,7 @@ impl Engine {
     /// Takes a row out with everything that belongs to it.
     pub(super) fn forget_row(&mut self, pair: HostPair) {
         let Some(row) = self.pit.remove(pair) else { return };
+        row.caused_by.into_iter().for_each(|source| self.shares.remove(source));
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
         }

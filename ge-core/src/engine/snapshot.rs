@@ -28,6 +28,7 @@ impl Engine {
             sessions: self.sessions.len(),
             negotiations: self.negotiations.len() + self.answers.len(),
             held: self.held.frames(),
+            under_load: self.load.is_under_load(now.mono),
             counters: self.counters.clone(),
         }
     }
@@ -46,10 +47,10 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass, carriers, flows observed. For the invariant that no
-    /// table outgrows its limit.
+    /// bytes, negotiations of others that pass, carriers, cookies, flows observed. For the invariant
+    /// that no table outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 9] {
+    pub fn table_sizes(&self) -> [usize; 10] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -59,6 +60,7 @@ impl Engine {
             self.held.bytes(),
             self.passing.len(),
             self.carriers.len(),
+            self.load.len(),
             self.observed.len(),
         ]
     }

@@ -84,6 +84,7 @@ pub fn health(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Vec<Health
     found.extend(keys_end(snapshot, facts));
     found.extend(not_certified(snapshot, facts));
     found.extend(pit_full(snapshot, facts));
+    found.extend(under_load(snapshot, facts));
     found.extend(names(snapshot, facts));
     found.extend(memory(facts));
     found.extend(observing(snapshot, facts));
@@ -286,6 +287,15 @@ fn held_overflow(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
         text,
         &flows(facts, Some(Verdict::Pending)),
     ))
+}
+
+fn under_load(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
+    if !snapshot.under_load {
+        return None;
+    }
+    let text = "under load: agents that ask must show first that they receive what is sent to them";
+    let command = format!("{} metrics", facts.program.name());
+    Some(Health::new("W-UNDER-LOAD", Severity::Notice, text.to_owned(), &command))
 }
 
 fn clear_on_protected(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {

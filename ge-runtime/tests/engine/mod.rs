@@ -135,6 +135,7 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         sessions: 0,
         negotiations: 0,
         held: 0,
+        under_load: false,
         counters: Counters::new(),
     }
 }
