@@ -139,6 +139,9 @@ pub const PATH_RECORDS: usize = 7;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
+/// Flows that observe mode remembers as ones that closed mode would drop: every row of a host, and
+/// as many of the span before.
+pub const OBSERVED_FLOWS: usize = PIT_ROWS_HOST;
 /// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
 /// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;

@@ -14,7 +14,7 @@ use crate::limits::{
     REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
-use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
+use crate::{ClearReason, DropReason, Mode, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use rand_core::Rng as _;
 
@@ -181,10 +181,13 @@ impl Engine {
     /// every five minutes. It is asked less and less often.
     fn still_clear(&mut self, pair: HostPair, now: Now) {
         if let Some(Row { state: RowState::Clear(plain), .. }) = self.pit.get_mut(pair) {
+            let reason = ClearReason::of(plain.reason);
             plain.until = now.mono + NEGATIVE_LIFETIME;
             plain.ask_again = now.mono + plain.patience;
             plain.patience = (2 * plain.patience).min(ASK_AGAIN_LAST);
             self.timers.set(plain.ask_again, Timer::AskAgain(pair));
+            // Closed mode has come to its verdict by now.
+            self.would_drop(pair, reason, now);
         }
     }
 

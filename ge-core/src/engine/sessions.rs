@@ -338,6 +338,7 @@ impl Engine {
 
     /// The flow's row turned protected.
     pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, now: Now) {
+        self.observed.forget(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
         self.release_withheld(pair, now);
     }
