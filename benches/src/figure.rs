@@ -19,6 +19,11 @@ impl Figure {
         Self { name, nanos: middle.as_secs_f64() * 1e9 / operations.max(1) as f64 }
     }
 
+    /// How many of it fit a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        1e9 / self.nanos
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         json!({ "name": self.name, "nanoseconds": self.nanos })
     }

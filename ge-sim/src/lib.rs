@@ -8,8 +8,8 @@
 //!                         checker   adversary checker
 //! ```
 //!
-//! One seed is one run. `ge-sim run --seeds 10000` runs many; a seed that fails is printed with
-//! the command that replays it, and is kept in `seeds` from then on.
+//! One seed is one run. `ge-sim run --world all --seeds 10000` runs many; a seed that fails is printed
+//! with the command that replays it, and is kept as a file in `seeds`: a test replays it from then on.
 //!
 //! Machines reach each other directly, or in a row through routers with agents ([`chain`]).
 //!

@@ -50,6 +50,8 @@ pub struct Node {
     pub outside: Option<BTreeSet<NodeId>>,
     /// It answers no ping.
     pub ignores_ping: bool,
+    /// The server's bundles do not reach it.
+    pub deaf: bool,
 }
 
 /// What runs on a machine.
@@ -91,6 +93,7 @@ impl Node {
             routes: BTreeMap::new(),
             outside: None,
             ignores_ping: false,
+            deaf: false,
         }
     }
 

@@ -9,16 +9,19 @@ use std::str::FromStr;
 
 /// How the program is called.
 pub(crate) const USAGE: &str = "\
-usage: ge-sim run [--world mesh|path] [--seeds N] [--from S] [--jobs J] [--keep-going]
-       ge-sim run --world mesh|path --seed S [--trace]
+usage: ge-sim run [--world mesh|path|siege|all] [--seeds N] [--from S] [--jobs J] [--keep-going]
+                  [--safety]
+       ge-sim run --world mesh|path|siege --seed S [--trace]
        ge-sim matrix [--json] [--transit strict|vouched|any] [--case CASE] [--seed S]
                      [--ipv6] [--trace]
 
-  --world W      machines that reach each other directly, or in a row (mesh)
-  --seeds N      how many seeds (1000)
+  --world W      machines that reach each other directly, in a row, in a row with intruders
+                 between them, or all of these in turn (mesh)
+  --seeds N      how many worlds (1000)
   --from S       the first seed (0)
   --jobs J       threads (2)
   --keep-going   do not stop at the first failure
+  --safety       only what must never happen: a path may settle on another verdict than the rule's
   --seed S       only this seed
   --trace        print what happens
   --json         a line for each case
@@ -52,6 +55,7 @@ pub(crate) struct Many {
     pub(crate) from: u64,
     pub(crate) jobs: u64,
     pub(crate) keep_going: bool,
+    pub(crate) safety: bool,
 }
 
 /// Cases of the mode matrix.
@@ -73,24 +77,31 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Optio
 }
 
 fn run(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-    let mut many =
-        Many { worlds: vec![World::Mesh], seeds: 1000, from: 0, jobs: 2, keep_going: false };
+    let mut many = Many {
+        worlds: vec![World::Mesh],
+        seeds: 1000,
+        from: 0,
+        jobs: 2,
+        keep_going: false,
+        safety: false,
+    };
     let (mut seed, mut trace) = (None, false);
     while let Some(name) = arguments.next() {
         match name.as_str() {
-            "--world" => many.worlds = vec![world(&value::<String>(&name, &mut arguments)?)?],
+            "--world" => many.worlds = worlds(&value::<String>(&name, &mut arguments)?)?,
             "--seeds" => many.seeds = value(&name, &mut arguments)?,
             "--from" => many.from = value(&name, &mut arguments)?,
             "--jobs" => many.jobs = value(&name, &mut arguments)?,
             "--seed" => seed = Some(value(&name, &mut arguments)?),
             "--keep-going" => many.keep_going = true,
+            "--safety" => many.safety = true,
             "--trace" => trace = true,
             _ => return Err(format!("unknown option {name}")),
         }
     }
     match (seed, many.worlds.as_slice()) {
         (Some(seed), &[world]) => Ok(Options::One { world, seed, trace }),
-        (Some(_), _) => Err("--seed needs --world".to_owned()),
+        (Some(_), _) => Err("--seed needs one --world".to_owned()),
         (None, _) if trace => Err("--trace needs --seed".to_owned()),
         (None, _) => Ok(Options::Many(many)),
     }
@@ -121,8 +132,12 @@ fn value<T: FromStr<Err: Display>>(
     value.parse().map_err(|why| format!("{name} {value}: {why}"))
 }
 
-fn world(text: &str) -> Result<World, String> {
-    World::named(text).ok_or_else(|| format!("--world {text}: mesh or path"))
+fn worlds(text: &str) -> Result<Vec<World>, String> {
+    match (text, World::named(text)) {
+        ("all", _) => Ok(World::ALL.to_vec()),
+        (_, Some(world)) => Ok(vec![world]),
+        (_, None) => Err(format!("--world {text}: mesh, path, siege or all")),
+    }
 }
 
 fn transit(text: &str) -> Result<Transit, String> {
@@ -144,9 +159,13 @@ mod tests {
     fn options_truth_table() {
         let one = Options::One { world: World::Path, seed: 7, trace: true };
         assert_eq!(read("run --world path --seed 7 --trace"), Ok(one));
-        let many = Many { worlds: vec![World::Mesh], seeds: 5, from: 9, jobs: 2, keep_going: true };
-        assert_eq!(read("run --seeds 5 --from 9 --keep-going"), Ok(Options::Many(many)));
-        for wrong in ["", "walk", "run --seeds", "run --seeds x", "run --trace", "run --speed 1"] {
+        let (worlds, jobs) = (World::ALL.to_vec(), 2);
+        let many = Many { worlds, seeds: 5, from: 9, jobs, keep_going: true, safety: true };
+        let line = "run --world all --seeds 5 --from 9 --keep-going --safety";
+        assert_eq!(read(line), Ok(Options::Many(many)));
+        for wrong in
+            ["", "walk", "run --seeds", "run --seeds x", "run --trace", "run --world all --seed 1"]
+        {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         for wrong in ["matrix --transit all", "matrix --case", "matrix --seeds 3"] {

@@ -209,6 +209,11 @@ impl Sim {
         self.node_mut(node).ignores_ping = !answers;
     }
 
+    /// The server's bundles no longer reach an agent.
+    pub fn deafen(&mut self, node: NodeId) {
+        self.node_mut(node).deaf = true;
+    }
+
     /// Sets by how many seconds a machine's wall clock is wrong.
     pub fn skew(&mut self, node: NodeId, seconds: i64) {
         self.node_mut(node).skew = seconds;

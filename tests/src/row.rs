@@ -128,6 +128,26 @@ impl Row {
         Capture::start(switch, &machine.name, Some(MARKER))
     }
 
+    /// Drops every ICMP echo at the port of `machine` in network `network`: requests and replies, both
+    /// ways.
+    ///
+    /// # Errors
+    /// If `nft` refuses.
+    pub fn filter_echo(&self, network: usize, machine: &Host) -> Result<()> {
+        let switch = self.switches.get(network).context("no such network")?;
+        let mut rules = "add table netdev echo; ".to_owned();
+        for hook in ["ingress", "egress"] {
+            rules += &format!(
+                "add chain netdev echo {hook} {{ type filter hook {hook} device {} priority 0 ; }}; \
+                 add rule netdev echo {hook} icmp type {{ echo-request, echo-reply }} drop; \
+                 add rule netdev echo {hook} icmpv6 type {{ echo-request, echo-reply }} drop; ",
+                machine.name
+            );
+        }
+        switch.run(&["nft", &rules])?;
+        Ok(())
+    }
+
     /// Lets router `number` masquerade what leaves to its right; machines there forget how to reach
     /// what is left of it.
     ///

@@ -63,6 +63,7 @@ pub fn all() -> Vec<Scenario> {
         scenarios::interface::LIST,
         scenarios::report::LIST,
         scenarios::router::LIST,
+        scenarios::carrier::LIST,
     ]
     .concat()
 }

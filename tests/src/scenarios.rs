@@ -1,5 +1,6 @@
 //! The scenarios, one file for each side of the product.
 
+pub(crate) mod carrier;
 pub(crate) mod interface;
 pub(crate) mod keys;
 pub(crate) mod kill;

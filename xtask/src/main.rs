@@ -53,11 +53,14 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Figures: `first-packet` in the lab, `micro` for functions
+    /// Figures: `first-packet` and `flood` in the lab, `micro` for functions
     Bench {
         /// What to measure
         #[arg(value_enum)]
         what: bench::What,
+        /// Print JSON, where there is some
+        #[arg(long)]
+        json: bool,
     },
     /// Sizes, missing docs, unfinished marks, junk, threat rows without test
     Tidy,
@@ -88,6 +91,12 @@ enum Task {
     /// First process of the measurement's nest
     #[command(name = "@first-packet", hide = true)]
     FirstPacketInside,
+    /// First process of the floods' nest
+    #[command(name = "@flood", hide = true)]
+    FloodInside {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -115,8 +124,9 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::E2e { names, jobs, .. } => closed(e2e_task::run(&names, jobs)?),
-        Task::Bench { what } => bench::run(what),
+        Task::Bench { what, json } => bench::run(what, json),
         Task::FirstPacketInside => bench::first_packet(),
+        Task::FloodInside { json } => bench::flood(json),
         Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),

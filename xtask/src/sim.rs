@@ -4,10 +4,11 @@ use crate::cargo;
 use crate::count::Counts;
 use anyhow::Result;
 
-/// Runs `seeds` seeds; each is one check if the simulator counts them, else the run is one.
+/// Runs `seeds` worlds of all kinds; each is one check if the simulator counts them, else the run is one.
 pub(crate) fn run(seeds: u64) -> Result<Counts> {
     let seeds = seeds.to_string();
-    let args = ["run", "--release", "--package", "ge-sim", "--", "run", "--seeds", &seeds];
+    let simulator = ["run", "--release", "--package", "ge-sim", "--"];
+    let args = [&simulator[..], &["run", "--world", "all", "--safety", "--seeds", &seeds]].concat();
     let counts = cargo::count(&args, |_| false)?;
     Ok(if counts == Counts::default() { Counts::one(true) } else { counts })
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// Seeds simulated in every test run: enough to notice, few enough to wait for.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 10_000;
 
 /// How much to check.
 #[derive(Clone, Copy, PartialEq, Eq)]

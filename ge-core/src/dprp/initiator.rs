@@ -279,4 +279,6 @@ fn facts(proposal: &Proposal, timestamp: UnixTime, tags: Tags) -> DdeFacts {
 }
 
 #[cfg(test)]
+mod impaired;
+#[cfg(test)]
 mod tests;

@@ -114,19 +114,20 @@ impl Answers {
         self.by_initiator.contains_key(&id)
     }
 
-    /// True if this request was answered.
-    pub(super) fn answered(&self, request: &[u8]) -> bool {
-        self.answer_to(request).is_some()
+    /// True if this request, in a packet of this pair, was answered.
+    pub(super) fn answered(&self, request: &[u8], pair: HostPair) -> bool {
+        self.answer_to(request, pair).is_some()
     }
 
-    fn answer_to(&self, request: &[u8]) -> Option<&Answer> {
+    fn answer_to(&self, request: &[u8], pair: HostPair) -> Option<&Answer> {
         let answer = self.by_initiator.get(&dprp::peek(request)?.sid_i)?;
-        (lasting(&answer.request) == lasting(request)).then_some(answer)
+        let same = lasting(&answer.request) == lasting(request) && answer.pair == pair;
+        same.then_some(answer)
     }
 
     /// True if this request was answered once with proof of where it comes from.
-    pub(super) fn is_proven(&self, request: &[u8]) -> bool {
-        self.answer_to(request).is_some_and(|answer| answer.proven)
+    pub(super) fn is_proven(&self, request: &[u8], pair: HostPair) -> bool {
+        self.answer_to(request, pair).is_some_and(|answer| answer.proven)
     }
 
     fn prove(&mut self, id: NegotiationId) {
@@ -226,7 +227,9 @@ impl Engine {
         arrival: Option<Arrival>,
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
-        if lasting(&answer.request) != lasting(message) {
+        // In a packet of another flow it is no repeat: the answer would go to who did not ask.
+        let same = lasting(&answer.request) == lasting(message);
+        if !same || arrival.is_some_and(|at| at.pair != answer.pair) {
             return false;
         }
         answer.repeats += 1;

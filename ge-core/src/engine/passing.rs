@@ -146,7 +146,7 @@ impl Engine {
             Place::Between => return Ok(Passage::On),
             Place::Destination => {}
         }
-        if self.answers.answered(message) {
+        if self.answers.answered(message, arrival.pair) {
             self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }

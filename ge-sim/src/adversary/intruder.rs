@@ -40,6 +40,8 @@ pub struct Intruder {
     /// In how many of 1,000 packets it does something.
     share: u32,
     seen: Vec<Vec<u8>>,
+    /// It does no more than so many things.
+    deeds: usize,
     /// Deeds done, by craft, for tests that must have happened.
     done: Vec<Craft>,
 }
@@ -83,7 +85,14 @@ impl Intruder {
     ) -> Self {
         let links = links.into_iter().collect();
         let (script, seen, done) = (script.to_vec(), Vec::new(), Vec::new());
-        Self { position, insider, links, script, share, seen, done }
+        Self { position, insider, links, script, share, seen, deeds: usize::MAX, done }
+    }
+
+    /// It stops after so many deeds.
+    #[must_use]
+    pub const fn at_most(mut self, deeds: usize) -> Self {
+        self.deeds = deeds;
+        self
     }
 
     /// What it has done.
@@ -99,7 +108,8 @@ impl Intruder {
         }
         let class = class(watched.packet);
         let fair = matches!(class, Class::Message(..) | Class::Sealed(_));
-        let act = fair && !self.script.is_empty() && hit(rng, self.share);
+        let wants = !self.script.is_empty() && self.done.len() < self.deeds;
+        let act = fair && wants && hit(rng, self.share);
         let sendings = if act {
             let craft = self.script[below(rng, self.script.len() as u64) as usize];
             let sendings = self.commit(craft, watched, rng);

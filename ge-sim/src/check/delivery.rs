@@ -93,7 +93,8 @@ impl Checker {
         if opening.at == parcel.to {
             sent.arrived += 1;
         }
-        if sent.opened > 1 && opening.whole_way {
+        // What was in clear on a link may have been doubled there, and sealed by a router behind it.
+        if sent.opened > 1 && opening.whole_way && sent.track.readable.is_empty() {
             self.fail(Invariant::I4SentOnce, format!("{parcel:?} was delivered twice"));
         }
         *self.delivery.received.entry(opening.ends).or_default() += 1;

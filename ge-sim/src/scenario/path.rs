@@ -17,7 +17,7 @@ use rand_core::SeedableRng as _;
 use std::time::Duration;
 
 /// Groups members are drawn into.
-const GROUPS: u64 = 3;
+pub(super) const GROUPS: u64 = 3;
 
 /// Runs the path of a seed.
 ///
@@ -42,21 +42,21 @@ pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
     };
     stage.plan.set_modes(chain.agents.iter().map(|(node, _)| sim.mgmt.mode(*node)));
     compare(&mut sim, &chain, &stage, patience)?;
-    Ok(Outcome { events: sim.events(), simulated: sim.now() })
+    Ok(Outcome { events: sim.events(), simulated: sim.now(), unsettled: 0 })
 }
 
 /// Who is there.
 #[derive(Debug)]
-struct Stage {
-    plan: Plan,
-    source_answers: bool,
-    destination_answers: bool,
+pub(super) struct Stage {
+    pub(super) plan: Plan,
+    pub(super) source_answers: bool,
+    pub(super) destination_answers: bool,
     /// The destination machine talks as well, without being asked.
-    both_ways: bool,
+    pub(super) both_ways: bool,
 }
 
 impl Stage {
-    fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
         let mut plan = Plan::default();
         if hit(rng, 500) {
             plan.source = Some(agent(rng, Standing::Source));
@@ -135,7 +135,7 @@ fn disturb(
     sim.run_for(Duration::from_secs(5))
 }
 
-fn traffic(rng: &mut Rng) -> Traffic {
+pub(super) fn traffic(rng: &mut Rng) -> Traffic {
     if hit(rng, 800) {
         Traffic::Datagrams(64 + below(rng, 1400) as usize)
     } else {

@@ -17,6 +17,7 @@ use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC};
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
+use ge_core::wire::udp::parse_udp;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
 use std::net::IpAddr;
 
@@ -71,7 +72,9 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
-        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+        let packet = &bytes[PACKET_AT..];
+        let sealed = is_sealed(packet, view) && !is_negotiation(packet, view);
+        if done == Outgoing::PutBack && sealed {
             self.sealed_passes(id, view);
         }
         if done == Outgoing::PutBack || broken {
@@ -169,6 +172,9 @@ impl Sim {
         let Ok(view) = ip::parse(&packet) else { return };
         let node = self.node(id);
         let hooked = node.is_hooked(from);
+        if hooked && node.identity.is_some() && view.source == node.addr {
+            return; // the first of the hook's rules (spec 8)
+        }
         match &node.agent {
             Agent::Running(_) if hooked => match origin {
                 Origin::Genuine | Origin::Replayed | Origin::Insider => {
@@ -216,7 +222,8 @@ impl Sim {
             }
             _ => {}
         }
-        if self.node(id).is_router() && class(&quoted) == Class::Clear {
+        let own = self.node(id).addr == view.destination;
+        if self.node(id).is_router() && !own && !matches!(class(&quoted), Class::Message(..)) {
             return; // an open router acts on a stranger's first packet: that is what it is there for
         }
         if let (Some(before), Some(after)) = (before, look(self)) {
@@ -233,32 +240,34 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) -> usize {
-        let sealed = is_sealed(&packet, view);
-        if sealed && view.destination == self.node(id).addr {
-            if let Class::Message(Kind::NoMatch, _) = class(&packet) {
-                self.check.refused(id, HostPair::new(view.destination, view.source));
+        let pair = HostPair::new(view.destination, view.source);
+        if let Class::Message(kind, reply) = class(&packet) {
+            self.check.asked_by(id, pair, packet.len());
+            if kind == Kind::NoMatch && reply {
+                self.check.refused(id, pair);
+            }
+        }
+        let for_data_port = is_sealed(&packet, view);
+        if for_data_port && view.destination == self.node(id).addr {
+            if is_negotiation(&packet, view) && parse_udp(&packet, view).is_none() {
+                return 0; // its checksum is wrong, and a kernel drops it
             }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
+        let negotiation = is_negotiation(&packet, view);
+        let sealed = for_data_port && !negotiation;
         if let Some(parcel) = readable_parcel(&packet, view) {
             self.check.parcel_shown(id, parcel);
         }
         let micros = self.now;
-        let pair = HostPair::new(view.destination, view.source);
         let verdict = self.node(id).offloaded(pair, micros);
-        match verdict.filter(|_| !sealed && !is_negotiation(&packet, view)) {
+        match verdict.filter(|_| !sealed && !negotiation) {
             Some(Offload::Bypass) => {
                 self.deliver_plaintext(id, packet, view, origin);
                 return 0;
             }
             Some(Offload::Discard) => return 0,
             None => {}
-        }
-        if let Class::Message(kind, reply) = class(&packet) {
-            self.check.asked_by(id, pair, packet.len());
-            if kind == Kind::NoMatch && reply {
-                self.check.refused(id, pair);
-            }
         }
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };

@@ -68,6 +68,9 @@ impl Sim {
 
     /// The server's bundle arrives, with what the server knows at this moment.
     fn bundle(&mut self, id: NodeId) {
+        if self.node(id).deaf {
+            return;
+        }
         let unix = self.unix();
         let Some(mut membership) = self.mgmt.membership(id, unix) else { return };
         if self.sabotage == Some(Sabotage::Lenient) {

@@ -80,8 +80,10 @@ impl Sim {
     fn opening(&self, id: NodeId, view: &IpView) -> Option<Opening> {
         let ends = (self.node_by_addr(view.source)?, self.node_by_addr(view.destination)?);
         let row = self.row_of(id, HostPair::new(view.destination, view.source));
+        // Who asked and has not heard the CDN opens what comes, and does not show from whom.
+        let unnamed = row.as_ref().is_some_and(|row| row.verdict == "pending");
         let agent = row.and_then(|row| self.mgmt.node(row.peer?.agent)).unwrap_or(ends.0);
-        let whole_way = agent == ends.0 && self.node(agent).identity.is_some();
+        let whole_way = !unnamed && agent == ends.0 && self.node(agent).identity.is_some();
         Some(Opening { at: id, agent, ends, whole_way })
     }
 

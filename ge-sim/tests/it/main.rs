@@ -3,12 +3,15 @@
 
 mod adversaries;
 mod blackholes;
+mod carriers;
 mod chains;
 mod clear;
 mod controls;
 mod crossings;
 mod epochs;
 mod floods;
+mod forgeries;
+mod impaired;
 mod losses;
 mod matrix;
 mod paths;

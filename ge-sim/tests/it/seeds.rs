@@ -1,6 +1,5 @@
 //! Worlds drawn from seeds.
 
-use ge_sim::check::Invariant;
 use ge_sim::scenario::World;
 use std::path::Path;
 
@@ -19,17 +18,19 @@ fn five_hundred_seeds_of_machines_side_by_side() {
     (0..500).for_each(|seed| check(World::Mesh, seed));
 }
 
-/// Nothing that must never happen happens. That every path settles as the rule says after faults
-/// (I10) does not hold yet: docs/known-issues.md.
+/// Nothing that must never happen happens.
 #[test]
 fn five_hundred_seeds_of_machines_in_a_row_are_safe() {
     for seed in 0..500 {
-        if let Err(violation) = World::Path.run(seed, false)
-            && violation.invariant != Invariant::I10Liveness
-        {
+        if let Err(violation) = World::Path.run_for_safety(seed) {
             panic!("{violation}\ncargo run --release -p ge-sim -- run --world path --seed {seed}");
         }
     }
+}
+
+#[test]
+fn five_hundred_seeds_of_sieges() {
+    (0..500).for_each(|seed| check(World::Siege, seed));
 }
 
 #[test]

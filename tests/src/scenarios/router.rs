@@ -47,25 +47,29 @@ pub(crate) const LIST: &[Scenario] = &[
     scenario("router_masquerade", "a masquerading router protects as well", &["nft"], masquerade),
 ];
 
-const PROGRAMS: &[&str] = &["curl", "python3", "iperf3", "ping"];
+pub(super) const PROGRAMS: &[&str] = &["curl", "python3", "iperf3", "ping"];
 /// `sshd` changes users, which a user namespace with one user cannot.
-const SSH: &[&str] = &["root", "sshd", "ssh", "ssh-keygen"];
+pub(super) const SSH: &[&str] = &["root", "sshd", "ssh", "ssh-keygen"];
 const FILE: u64 = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(10);
 
-fn begin(routers: usize) -> Result<(Row, Server)> {
+pub(super) fn begin(routers: usize) -> Result<(Row, Server)> {
     let row = Row::new(routers)?;
     let server = Server::start(&row.ms)?;
     server.group(GROUP)?;
     Ok((row, server))
 }
 
-fn router<'a>(mode: &'a str, outside: &'a str, protect: &'a [String]) -> RouterRequest<'a> {
+pub(super) fn router<'a>(
+    mode: &'a str,
+    outside: &'a str,
+    protect: &'a [String],
+) -> RouterRequest<'a> {
     RouterRequest { group: GROUP, mode, outside, protect }
 }
 
 /// Readable echoes that must be answered, both IP versions.
-fn exchange(from: &Host, to: &Host) -> Result<()> {
+pub(super) fn exchange(from: &Host, to: &Host) -> Result<()> {
     for v6 in [false, true] {
         let mut pinger = Pinger::new(from, address(to, v6), MARKER)?;
         for count in 1..=3 {
@@ -78,14 +82,14 @@ fn exchange(from: &Host, to: &Host) -> Result<()> {
 }
 
 /// Waits until a machine answers another.
-fn reaches(from: &Host, to: IpAddr) -> Result<()> {
+pub(super) fn reaches(from: &Host, to: IpAddr) -> Result<()> {
     wait_until(&format!("{} to reach {to}", from.name), DEADLINE * 3, || {
         Ok(ping(from, to, NO_ECHO)?.is_some())
     })
 }
 
 /// Files both ways, by both IP versions.
-fn transfers(one: &Host, other: &Host) -> Result<()> {
+pub(super) fn transfers(one: &Host, other: &Host) -> Result<()> {
     for v6 in [false, true] {
         transfer(one, address(one, v6), other, FILE)?;
         transfer(other, address(other, v6), one, FILE)?;
@@ -94,7 +98,7 @@ fn transfers(one: &Host, other: &Host) -> Result<()> {
 }
 
 /// Nothing readable between `a` and `b` went by the tap, and what the agents' machines sealed did.
-fn ensure_sealed(tap: &crate::Tally, row: &Row, one: &Host, other: &Host) -> Result<()> {
+pub(super) fn ensure_sealed(tap: &crate::Tally, row: &Row, one: &Host, other: &Host) -> Result<()> {
     tap.ensure_no_clear(&row.a, &row.b)?;
     tap.ensure_no_clear(one, other)?;
     ensure!(tap.marker == 0, "{} frames show the marker", tap.marker);
@@ -224,7 +228,7 @@ fn programs() -> Result<()> {
     ensure_sealed(&tap.finish()?, &row, &row.a, machine)
 }
 
-fn curl(row: &Row, at: SocketAddr) -> Result<()> {
+pub(super) fn curl(row: &Row, at: SocketAddr) -> Result<()> {
     let dir = row.b.path("www");
     std::fs::create_dir_all(&dir)?;
     let content: Vec<u8> = MARKER.iter().copied().cycle().take(4 << 20).collect();
@@ -241,7 +245,7 @@ fn curl(row: &Row, at: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-fn iperf3(row: &Row, at: IpAddr) -> Result<()> {
+pub(super) fn iperf3(row: &Row, at: IpAddr) -> Result<()> {
     let at = at.to_string();
     let mut command = row.b.command("iperf3");
     command.args(["-s", "-1", "-B", &at]);

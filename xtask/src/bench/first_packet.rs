@@ -51,11 +51,11 @@ pub(crate) fn inside() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn address(last: u8) -> Ipv4Addr {
+pub(super) fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 1, last)
 }
 
-fn give_addresses(lab: &Lab) -> Result<()> {
+pub(super) fn give_addresses(lab: &Lab) -> Result<()> {
     let mac = |host: &Host| -> Result<String> {
         let link = host.run(&["ip", "-o", "link", "show", "dev", DEV])?;
         let mac = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
@@ -93,7 +93,7 @@ fn negotiations(agent: &Agent) -> Result<Vec<Duration>> {
 }
 
 /// Time all threads of the agent were on a CPU so far.
-fn cpu_time(agent: &Agent) -> Result<Duration> {
+pub(super) fn cpu_time(agent: &Agent) -> Result<Duration> {
     let mut nanoseconds = 0;
     for task in std::fs::read_dir(format!("/proc/{}/task", agent.pid()?))? {
         let text = std::fs::read_to_string(task?.path().join("schedstat"))?;

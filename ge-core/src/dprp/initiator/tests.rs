@@ -13,17 +13,17 @@ use crate::wire::dprp::rgi::Record;
 use crate::wire::dprp::{Consent, HEADER_LEN, Place, TableRow, peek};
 
 /// Both ends after the RGI was sent.
-struct Scene {
-    i: Keyring,
-    r: Keyring,
-    rng: Rng,
-    initiator: Initiator,
-    responder: Responder,
-    rgi: Vec<u8>,
+pub(super) struct Scene {
+    pub(super) i: Keyring,
+    pub(super) r: Keyring,
+    pub(super) rng: Rng,
+    pub(super) initiator: Initiator,
+    pub(super) responder: Responder,
+    pub(super) rgi: Vec<u8>,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let domain = Domain::new(1);
         let (i, r) = (domain.member(1, &[1]).keyring(), domain.member(2, &[1]).keyring());
         let mut rng = rng(1);
@@ -84,7 +84,7 @@ impl Scene {
     }
 }
 
-fn keys(keyring: &Keyring) -> &DomainKeys {
+pub(super) fn keys(keyring: &Keyring) -> &DomainKeys {
     keyring.sending_domain(NOW).unwrap().1
 }
 
