@@ -17,6 +17,7 @@ mod control;
 mod datagrams;
 mod early;
 mod incoming;
+mod inquiry;
 mod install;
 mod load;
 mod negotiate;
@@ -29,6 +30,7 @@ mod snapshot;
 mod sticky;
 mod survey;
 mod tick;
+mod transit;
 
 #[cfg(test)]
 mod tests;

@@ -113,6 +113,15 @@ pub const UNANSWERED_REPEATS: u32 = 3;
 pub const UNANSWERED_AGAIN: Duration = Duration::from_millis(25);
 /// Questions a second that an open router asks inwards about strangers' first packets.
 pub const SURVEYS_PER_SECOND: u32 = 50;
+/// A router that is the end of a flow others asked for asks inwards, while the flow is in use,
+/// whether an agent came up there that must be the end, or that refuses: so long after the session
+/// began, and after twice as long each time up to [`INQUIRY_LAST`].
+pub const INQUIRY_FIRST: Duration = Duration::from_secs(1);
+/// The same, at most: one small packet in this time and flow, and only inside.
+pub const INQUIRY_LAST: Duration = Duration::from_secs(16);
+/// A session this young is not replaced because the peer yields: a peer that yields again and again
+/// costs one negotiation in this time.
+pub const YIELD_HEEDED_AFTER: Duration = Duration::from_millis(500);
 /// Plaintext that was under way when two other agents agreed on a session still passes an open
 /// router for this long; later it is a flow without agent that asks for its own verdict.
 pub const TRANSIT_GRACE: Duration = Duration::from_secs(5);

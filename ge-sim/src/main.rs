@@ -37,6 +37,11 @@ fn modes(matrix: &Matrix) -> ExitCode {
         eprintln!("no case fits {}\n{USAGE}", matrix.cases);
         return ExitCode::from(EXIT_USAGE);
     }
+    if matrix.rule {
+        let line = |case: &Case| matrix::rule::line(*case, matrix.settings.transit);
+        cases.iter().for_each(|case| println!("{}", line(case)));
+        return ExitCode::SUCCESS;
+    }
     let found = matrix::run_all(&cases, matrix.settings);
     for wrong in found.iter().filter(|found| !found.agrees()) {
         eprintln!("{wrong}");

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `case.rs` | the 700 cases |
 //! | `oracle.rs` | what the rule says |
+//! | `rule.rs` | what the rule says, as lines for runs of the same cases elsewhere |
 //! | `run.rs` | what agents do |
 
 pub mod case;
 pub mod oracle;
+pub mod rule;
 pub mod run;
 
 use case::{Case, GROUPS};

@@ -12,6 +12,7 @@ pub(crate) const USAGE: &str = "\
 usage: ge-sim run [--world mesh|path|siege|all] [--seeds N] [--from S] [--jobs J] [--keep-going]
                   [--safety]
        ge-sim run --world mesh|path|siege --seed S [--trace]
+       ge-sim matrix --rule [--transit strict|vouched|any] [--case CASE]
        ge-sim matrix [--json] [--transit strict|vouched|any] [--case CASE] [--seed S]
                      [--ipv6] [--trace]
 
@@ -25,6 +26,7 @@ usage: ge-sim run [--world mesh|path|siege|all] [--seeds N] [--from S] [--jobs J
   --seed S       only this seed
   --trace        print what happens
   --json         a line for each case
+  --rule         run nothing; a line of JSON for each case with its agents and what the rule says
   --transit T    what closed agents ask of others' sessions (vouched)
   --case CASE    SOURCE,DESTINATION,TRANSIT,RELATION, each of which may be *
   --ipv6         IPv6 addresses";
@@ -62,6 +64,8 @@ pub(crate) struct Many {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Matrix {
     pub(crate) json: bool,
+    /// Only what the rule says.
+    pub(crate) rule: bool,
     pub(crate) cases: String,
     pub(crate) settings: Settings,
 }
@@ -109,10 +113,11 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
 
 fn matrix(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
     let mut settings = Settings { transit: Transit::default(), seed: 1, v4: true, trace: false };
-    let (mut json, mut cases) = (false, "*,*,*,*".to_owned());
+    let (mut json, mut rule, mut cases) = (false, false, "*,*,*,*".to_owned());
     while let Some(name) = arguments.next() {
         match name.as_str() {
             "--json" => json = true,
+            "--rule" => rule = true,
             "--ipv6" => settings.v4 = false,
             "--trace" => settings.trace = true,
             "--seed" => settings.seed = value(&name, &mut arguments)?,
@@ -121,7 +126,7 @@ fn matrix(mut arguments: impl Iterator<Item = String>) -> Result<Options, String
             _ => return Err(format!("unknown option {name}")),
         }
     }
-    Ok(Options::Matrix(Matrix { json, cases, settings }))
+    Ok(Options::Matrix(Matrix { json, rule, cases, settings }))
 }
 
 fn value<T: FromStr<Err: Display>>(
@@ -172,7 +177,7 @@ mod tests {
             assert!(read(wrong).is_err(), "{wrong}");
         }
         let settings = Settings { transit: Transit::Any, seed: 3, v4: false, trace: false };
-        let matrix = Matrix { json: true, cases: "none,*,o,R1".to_owned(), settings };
+        let matrix = Matrix { json: true, rule: false, cases: "none,*,o,R1".to_owned(), settings };
         let line = "matrix --json --transit any --seed 3 --ipv6 --case none,*,o,R1";
         assert_eq!(read(line), Ok(Options::Matrix(matrix)));
     }

@@ -91,12 +91,24 @@ impl Agent {
         let token = TokenRequest::new(want.group, want.mode);
         let token = server.token(TokenRequest { kind: "router", prefixes, ..token })?;
         let mut agent = Self::with_token(host, "gen", &server.url(), &token)?;
-        agent.program = Program::Gen;
-        agent.set_device(want.outside);
-        for prefix in want.protect {
-            agent.add_args(&["--protect", prefix]);
-        }
+        agent.make_router(want.outside, want.protect);
         Ok(agent)
+    }
+
+    /// Makes it the agent of a router, with its interface that leads outside and the subnets it
+    /// offers. Before it is started.
+    pub fn make_router(&mut self, outside: &str, protect: &[String]) {
+        self.program = Program::Gen;
+        self.set_device(outside);
+        for prefix in protect {
+            self.add_args(&["--protect", prefix]);
+        }
+    }
+
+    /// True while it was started and not ended by us.
+    #[must_use]
+    pub const fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Gets a token for `group` and `mode` (`open` or `closed`), starts the agent, waits until it

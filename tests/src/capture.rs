@@ -141,7 +141,19 @@ impl Capture {
     /// # Errors
     /// If the interface does not exist or a packet socket is refused.
     pub fn start(host: &Host, dev: &str, marker: Option<&[u8]>) -> Result<Self> {
-        let (socket, ring) = host.enter(|| open(dev))?;
+        Self::start_with(host, dev, marker, ring::BLOCKS)
+    }
+
+    /// [`Capture::start`] for a link on which little happens: less memory of the kernel's.
+    ///
+    /// # Errors
+    /// As [`Capture::start`].
+    pub fn start_small(host: &Host, dev: &str, marker: Option<&[u8]>) -> Result<Self> {
+        Self::start_with(host, dev, marker, ring::BLOCKS_SMALL)
+    }
+
+    fn start_with(host: &Host, dev: &str, marker: Option<&[u8]>, blocks: usize) -> Result<Self> {
+        let (socket, ring) = host.enter(|| open(dev, blocks))?;
         let tally = Arc::new(Mutex::new(Tally::default()));
         let stop = Arc::new(AtomicBool::new(false));
         let passes = Arc::new(AtomicU64::new(0));
@@ -169,7 +181,9 @@ impl Capture {
         Ok(self.tally())
     }
 
-    fn tally(&self) -> Tally {
+    /// What was read so far; frames of the last moments may be missing.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
         self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
     }
 
@@ -196,7 +210,7 @@ impl Drop for Capture {
 }
 
 /// A packet socket with its ring, bound to `dev` of the calling thread's namespace.
-fn open(dev: &str) -> Result<(OwnedFd, Ring)> {
+fn open(dev: &str, blocks: usize) -> Result<(OwnedFd, Ring)> {
     let protocol = (libc::ETH_P_ALL as u16).to_be();
     let name = std::ffi::CString::new(dev)?;
     // SAFETY: plain system calls; every pointer is to a live local of the size given.
@@ -207,7 +221,7 @@ fn open(dev: &str) -> Result<(OwnedFd, Ring)> {
             return Err(last_error("opening a packet socket"));
         }
         let fd = OwnedFd::from_raw_fd(fd);
-        let ring = Ring::new(&fd)?;
+        let ring = Ring::new(&fd, blocks)?;
         let index = libc::if_nametoindex(name.as_ptr());
         if index == 0 {
             return Err(last_error(&format!("looking up {dev}")));

@@ -41,6 +41,12 @@ impl Host {
         Ok(Self { name: name.to_owned(), v4, v6, netns, dir })
     }
 
+    /// The same machine by another of its IPv4 addresses.
+    #[must_use]
+    pub fn at(&self, v4: Ipv4Addr) -> Self {
+        Self { v4, ..self.clone() }
+    }
+
     /// Both addresses.
     #[must_use]
     pub fn addresses(&self) -> [IpAddr; 2] {

@@ -12,6 +12,7 @@ pub mod capture;
 pub mod host;
 pub mod lab;
 pub mod machine;
+pub mod matrix;
 pub mod nest;
 pub mod pair;
 pub mod ping;

@@ -22,7 +22,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 /// More routers than this would need other networks.
-const ROUTERS_MAX: usize = 3;
+const ROUTERS_MAX: usize = 4;
 
 /// A running row.
 pub struct Row {
@@ -45,7 +45,7 @@ pub struct Router {
 }
 
 impl Row {
-    /// A row with so many routers, one to three.
+    /// A row with so many routers, one to four.
     ///
     /// # Errors
     /// If `ip` is missing or the kernel refuses one of the steps.
@@ -102,6 +102,7 @@ impl Row {
     /// # Errors
     /// If there is no such router.
     pub fn right_of(&self, number: usize) -> Result<Vec<String>> {
+        ensure!(self.routers.len() < ROUTERS_MAX, "with four routers there is no such range");
         self.router(number)?;
         // Network 3 alone; 2 and 3; 1 to 3.
         Ok(match number {
@@ -146,6 +147,15 @@ impl Row {
         }
         switch.run(&["nft", &rules])?;
         Ok(())
+    }
+
+    /// [`Row::tap`] where little happens.
+    ///
+    /// # Errors
+    /// As [`Row::tap`].
+    pub fn small_tap(&self, network: usize, machine: &Host) -> Result<Capture> {
+        let switch = self.switches.get(network).context("no such network")?;
+        Capture::start_small(switch, &machine.name, Some(MARKER))
     }
 
     /// Lets router `number` masquerade what leaves to its right; machines there forget how to reach

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 pub const INSIDE: &str = "@scenario";
 /// A scenario that takes longer hangs.
 const DEADLINE: Duration = Duration::from_secs(90);
+/// The same for one that runs dozens of cases.
+const DEADLINE_MATRIX: Duration = Duration::from_secs(400);
 /// More of it for every kill that `E2E_KILLS` asks for: TCP takes that long to recover.
 const DEADLINE_PER_KILL: Duration = Duration::from_secs(10);
 /// Lines of each log printed after a failure.
@@ -117,7 +119,7 @@ fn run_in_nest(name: &str) -> Result<Option<String>> {
         let _ = reader.read_to_end(&mut words);
         String::from_utf8_lossy(&words).into_owned()
     });
-    let waited = wait_for("the scenario to end", deadline(), || Ok(child.try_wait()?));
+    let waited = wait_for("the scenario to end", deadline(name), || Ok(child.try_wait()?));
     if waited.is_err() {
         // Ends the opener; the kernel then ends everything in the nest.
         child.kill()?;
@@ -176,7 +178,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-fn deadline() -> Duration {
+fn deadline(name: &str) -> Duration {
+    let usual = if name.starts_with("matrix_") { DEADLINE_MATRIX } else { DEADLINE };
     let kills = std::env::var("E2E_KILLS").ok().and_then(|n| n.parse::<u32>().ok());
-    DEADLINE + DEADLINE_PER_KILL * kills.unwrap_or(0)
+    usual + DEADLINE_PER_KILL * kills.unwrap_or(0)
 }

@@ -64,6 +64,7 @@ pub fn all() -> Vec<Scenario> {
         scenarios::report::LIST,
         scenarios::router::LIST,
         scenarios::carrier::LIST,
+        scenarios::matrix::LIST,
     ]
     .concat()
 }

@@ -6,6 +6,7 @@ pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod lab;
 pub(crate) mod lifecycle;
+pub(crate) mod matrix;
 pub(crate) mod mtu;
 pub(crate) mod outsider;
 pub(crate) mod programs;

@@ -17,7 +17,7 @@ pub const PORT: u16 = 7443;
 /// What a token shall allow.
 #[derive(Clone, Copy)]
 pub struct TokenRequest<'a> {
-    /// Group to join.
+    /// Group to join; several with commas between.
     pub group: &'a str,
     /// `open` or `closed`.
     pub mode: &'a str,
@@ -147,8 +147,6 @@ impl Server {
         let mut args = vec![
             "token",
             "create",
-            "--group",
-            want.group,
             "--mode",
             want.mode,
             "--uses",
@@ -159,6 +157,7 @@ impl Server {
             want.kind,
             "--quiet",
         ];
+        args.extend(want.group.split(',').flat_map(|group| ["--group", group]));
         args.extend(want.prefixes.iter().flat_map(|prefix| ["--prefix", prefix]));
         Ok(self.admin(&args)?.trim().to_owned())
     }

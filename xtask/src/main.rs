@@ -72,7 +72,7 @@ enum Task {
         #[arg(long, default_value_t = 500)]
         seeds: u64,
     },
-    /// Modes: 700 paths of agents against the decision rule
+    /// Modes: 700 paths of agents against the decision rule, simulated or with --kernel real
     Matrix(matrix::Options),
     /// Product between two existing network namespaces joined by va and vb, until SIGTERM
     #[command(hide = true)]
@@ -87,6 +87,14 @@ enum Task {
     DemoInside {
         #[arg(long)]
         shell: bool,
+    },
+    /// First process of the matrix's nest
+    #[command(name = "@matrix", hide = true)]
+    MatrixInside {
+        #[arg(long)]
+        json: bool,
+        #[arg(long)]
+        case: Option<String>,
     },
     /// First process of the measurement's nest
     #[command(name = "@first-packet", hide = true)]
@@ -131,6 +139,7 @@ fn run() -> Result<ExitCode> {
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),
         Task::Matrix(options) => matrix::run(&options),
+        Task::MatrixInside { json, case } => matrix::inside(json, case.as_deref()),
         Task::Sim { seeds } => closed(sim::run(seeds)?),
     }
 }

@@ -91,6 +91,8 @@ pub struct Answered {
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
+    /// Reference of its sender's certificate.
+    pub from: [u8; 8],
     /// The DDE it answers.
     pub dde: SeenDde,
 }
@@ -314,6 +316,7 @@ impl Answered {
         Ok(Self {
             mode: facts.standing.mode,
             shares: facts.place == Place::Destination && tags::matching(&facts.tags, own) != 0,
+            from: reference(&facts.certificate),
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
     }

@@ -1,5 +1,6 @@
 //! The end that starts a negotiation.
 
+use super::between::reference;
 use super::cookie;
 use super::noise::Noise;
 use super::offer::{Offer, Rgi};
@@ -30,6 +31,8 @@ pub struct NoMatch {
     pub peer: Certificate,
     /// Its mode.
     pub mode: Mode,
+    /// Reference of its certificate.
+    pub from: [u8; 8],
 }
 
 /// One negotiation at the end that started it.
@@ -253,7 +256,7 @@ impl Initiator {
         let mode = facts.standing.mode;
         match keyring.shared_group(&peer) {
             Some(group) if offer.needs_key(keyring, &facts, unix) => Err(Reject::OtherEpoch(group)),
-            _ => Ok(NoMatch { peer, mode }),
+            _ => Ok(NoMatch { peer, mode, from: reference(&facts.certificate) }),
         }
     }
 }

@@ -46,6 +46,8 @@ struct Answer {
     proven: bool,
     /// Messages that had a right `mac1` and were refused.
     refused: u32,
+    /// An agent further in that shares no group with the initiator, by its certificate.
+    beyond: Option<[u8; 8]>,
     state: AnswerState,
 }
 
@@ -133,6 +135,14 @@ impl Answers {
     fn prove(&mut self, id: NegotiationId) {
         if let Some(answer) = self.by_initiator.get_mut(&id) {
             answer.proven = true;
+        }
+    }
+
+    /// A negotiation was answered in place of an agent further in that shares no group with its
+    /// initiator.
+    pub(super) fn note_beyond(&mut self, id: NegotiationId, from: [u8; 8]) {
+        if let Some(answer) = self.by_initiator.get_mut(&id) {
+            answer.beyond = Some(from);
         }
     }
 
@@ -351,6 +361,7 @@ impl Engine {
             repeats: 0,
             proven: false,
             refused: 0,
+            beyond: None,
             state: AnswerState::Refused,
         };
         self.answers.by_initiator.insert(dde.id, answer);
@@ -394,6 +405,7 @@ impl Engine {
             repeats: 0,
             proven: false,
             refused: 0,
+            beyond: None,
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
@@ -431,12 +443,14 @@ impl Engine {
         let index = *index;
         let (pair, interface, via, started) =
             (answer.pair, answer.interface, answer.via, answer.started);
+        let beyond = answer.beyond;
         if self.owner_is_other(pair, &agreement, now) {
             return Err(DropReason::BadMessage);
         }
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
         let before = self.use_agreement(pair, interface, index, agreement, took, via, now)?;
+        self.inherit_inner(pair, before.as_ref(), via, beyond, now);
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();

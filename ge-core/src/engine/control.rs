@@ -9,10 +9,11 @@
 //! ```
 
 use super::Engine;
-use super::row::Via;
+use super::row::{Row, Via};
 use crate::batch::{Heading, SealedBatch};
 use crate::id::SessionIndex;
 use crate::io::Event;
+use crate::limits::YIELD_HEEDED_AFTER;
 use crate::shim::{Kind, SHIM_LEN, TAG_LEN};
 use crate::{DropReason, Mode, Now};
 
@@ -20,6 +21,10 @@ const NEGOTIATION: u8 = 1;
 const KEEPALIVE: u8 = 2;
 const GOODBYE: u8 = 3;
 const YIELD: u8 = 4;
+
+/// What a goodbye says about the time after it.
+const OPEN: u8 = 0;
+const CLOSED: u8 = 1;
 
 /// Goodbye is not acknowledged; it is said this often, since a lost one costs the peer seconds.
 const GOODBYES: usize = 3;
@@ -38,6 +43,11 @@ impl Engine {
 
     pub(super) fn send_yield(&mut self, index: SessionIndex, now: Now) {
         self.send_control(index, YIELD, &[], now);
+    }
+
+    /// Tells the peer that its session is no longer used, so that its row does not outlive ours.
+    pub(super) fn send_end(&mut self, index: SessionIndex, now: Now) {
+        self.send_control(index, GOODBYE, &[CLOSED], now);
     }
 
     fn send_control(&mut self, index: SessionIndex, kind: u8, body: &[u8], _now: Now) {
@@ -67,13 +77,21 @@ impl Engine {
                 self.consume_message(message, Via::Session(index), None, now);
             }
             Some((&KEEPALIVE, _)) => {}
-            Some((&YIELD, _)) => {
-                if let Some(session) = self.sessions.get_mut(index) {
-                    session.yielded = true;
-                }
-            }
+            Some((&YIELD, _)) => self.consume_yield(index, now),
             Some((&GOODBYE, mode)) => self.consume_goodbye(index, mode, now),
             Some(_) | None => self.dropped_in(DropReason::BadMessage),
+        }
+    }
+
+    /// Another agent may take the flow over from the peer. Who asked first for the flow asks again.
+    fn consume_yield(&mut self, index: SessionIndex, now: Now) {
+        let Some(session) = self.sessions.get_mut(index) else { return };
+        session.yielded = true;
+        let (pair, age) = (session.pair, now.mono.since(session.created));
+        let ours = self.pit.get(pair).and_then(Row::protected).is_some_and(|own| !own.theirs);
+        if ours && self.is_current(index, pair) && age >= YIELD_HEEDED_AFTER {
+            let via = self.clear_via(pair.remote.0, now);
+            self.renegotiate(pair, via, now);
         }
     }
 
@@ -85,7 +103,7 @@ impl Engine {
             // Late, or from whoever had the address before: it ends what it came in, no more.
             return self.end_session(index, pair, "goodbye");
         }
-        if mode == [0] {
+        if mode == [OPEN] {
             self.sticky.forget(pair.remote.0);
         }
         self.forget_row(pair);
@@ -95,8 +113,8 @@ impl Engine {
     /// Tells every peer that this agent stops. Drain the outputs afterwards.
     pub fn stop(&mut self, now: Now) {
         let mode = match self.mode() {
-            Mode::Open => 0,
-            Mode::Closed => 1,
+            Mode::Open => OPEN,
+            Mode::Closed => CLOSED,
         };
         // Whichever of the two the peer sends under by now, it hears it there.
         let sending: Vec<SessionIndex> = self

@@ -1,7 +1,6 @@
 //! Negotiations this agent starts: DDE and MPIT go out, RGI, CDN and NOMATCH come back.
 
 use super::Engine;
-use super::carrier::Numbers;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
 use crate::dprp::{
@@ -11,7 +10,7 @@ use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Event, HeldFrame, NegotiationResult};
 use crate::limits::{
-    ASK_AGAIN_LAST, COOKIES_PER_NEGOTIATION, DATA_PORT, HOP_LIMIT, NEGATIVE_LIFETIME, NEGOTIATIONS,
+    ASK_AGAIN_LAST, COOKIES_PER_NEGOTIATION, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS,
     REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
@@ -120,9 +119,7 @@ impl Engine {
         let purpose = negotiation.initiator.proposal().purpose;
         match via {
             Via::Echo | Via::Udp if purpose == Purpose::Survey => {
-                let ends = (pair.remote.0, pair.local.0);
-                let (protocol, icmp) = Numbers::Echo { id, seq }.pack(true, false, &message, ends);
-                self.deliver_inwards(ends, protocol, &icmp, HOP_LIMIT);
+                self.send_survey(pair, (id, seq), &message);
             }
             Via::Echo | Via::Udp => {
                 self.send_clear(pair, via.carrier().unwrap_or_default());
@@ -219,6 +216,9 @@ impl Engine {
         let negotiation = self.pit.get(pair).and_then(Row::negotiation);
         if negotiation.is_some_and(|own| own.refused >= REFUSED_PER_NEGOTIATION) {
             return self.dropped_in(DropReason::TooMany);
+        }
+        if self.is_inquiry(pair, id) {
+            return self.consume_inquiry(pair, message, kind, now);
         }
         let result = match kind {
             Kind::Rgi => self.consume_rgi(pair, message, via, now),
@@ -468,7 +468,11 @@ impl Engine {
                 self.timers.set(until, Timer::RowAge(pair));
             }
             // New keys were refused; the next packet asks anew and hears why.
-            RowState::Protected(_) => self.forget_row(pair),
+            RowState::Protected(protected) => {
+                let current = protected.current;
+                self.send_end(current, now);
+                self.forget_row(pair);
+            }
             RowState::Transit(_) => {}
         }
     }

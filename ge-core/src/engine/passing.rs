@@ -13,24 +13,20 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Row, RowState, SealedPath, Transit};
+use super::row::{Row, RowState, SealedPath};
 use crate::addr::{FlowAddr, WireAddr};
-use crate::dprp::{Answered, Committed, Reject, SeenDde, SessionParameters, Tentative, Witness};
+use crate::dprp::{Answered, Reject, SeenDde, Tentative, Witness};
 use crate::flow::HostPair;
-use crate::icmp_error::{parse_error, quoted_parse};
-use crate::id::{NegotiationId, SessionIndex};
+use crate::id::NegotiationId;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    DATA_PORT, PASSING, REJECT_AFTER_TIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN,
-    UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    PASSING, TENTATIVE_LIFETIME, UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
-use crate::shim::Shim;
 use crate::timer::Timer;
 use crate::wire::dprp::{self, Header, Kind, Place};
-use crate::wire::ip::{HEADER_MAX, IpView, emit_header};
-use crate::wire::protocol;
+use crate::wire::ip::{HEADER_MAX, emit_header};
 use crate::{DropReason, Mode, Now, Role};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -45,7 +41,7 @@ pub(super) struct Passing {
     /// Sessions whose CDN has not passed yet.
     tentative: BTreeMap<NegotiationId, (Tentative, Instant)>,
     /// Sessions that pass, by where their datagrams go.
-    sealed: BTreeMap<SealedPath, HostPair>,
+    pub(super) sealed: BTreeMap<SealedPath, HostPair>,
 }
 
 struct Asked {
@@ -275,6 +271,7 @@ impl Engine {
                 if let Some(Asked { message, .. }) = asked
                     && self.take_over(&message, arrival, now)?
                 {
+                    self.answers.note_beyond(header.sid_i, answered.from);
                     return Ok(Passage::Stop);
                 }
             }
@@ -338,65 +335,6 @@ impl Engine {
         self.passing.tentative.remove(&header.sid_i);
         self.commit(committed, arrival, now)?;
         Ok(Passage::On)
-    }
-
-    /// Both ends signed: their datagrams pass from now on.
-    fn commit(
-        &mut self,
-        committed: Committed,
-        arrival: Arrival,
-        now: Now,
-    ) -> Result<(), DropReason> {
-        let pair = arrival.pair;
-        let to = |end: SessionParameters| SealedPath { to: end.wire, index: end.index };
-        let paths = [to(committed.initiator_parameters), to(committed.responder_parameters)];
-        let before = match self.pit.get_mut(pair) {
-            Some(Row { state: RowState::Transit(transit), .. }) => Some(transit.current),
-            Some(_) | None => None,
-        };
-        if before.is_none() {
-            self.forget_row(pair);
-        }
-        let until = now.mono + REJECT_AFTER_TIME + TENTATIVE_LIFETIME;
-        let transit = Transit {
-            ends: [committed.initiator, committed.responder],
-            path: committed.path,
-            current: paths,
-            previous: before.filter(|before| *before != paths),
-            since: now.mono,
-            until,
-        };
-        self.forget_older_paths(pair, &transit);
-        if let Some(row) = self.pit.get_mut(pair) {
-            row.state = RowState::Transit(Box::new(transit));
-            row.last_used = now.mono;
-        } else {
-            let state = RowState::Transit(Box::new(transit));
-            let row = Row::new(state, arrival.interface, now.mono);
-            self.insert_row(pair, row.caused_by(committed.pair.local.0))?;
-        }
-        for path in paths {
-            self.passing.sealed.insert(path, pair);
-        }
-        self.timers.set(until, Timer::RowAge(pair));
-        Ok(())
-    }
-
-    /// Only the session in use and the one before it pass.
-    fn forget_older_paths(&mut self, pair: HostPair, kept: &Transit) {
-        let Some(Row { state: RowState::Transit(old), .. }) = self.pit.get(pair) else { return };
-        let kept: Vec<SealedPath> = kept.paths().collect();
-        let old: Vec<SealedPath> = old.paths().filter(|path| !kept.contains(path)).collect();
-        for path in old {
-            self.passing.sealed.remove(&path);
-        }
-    }
-
-    /// A row of others' session goes: its datagrams no longer pass a closed router.
-    pub(super) fn forget_transit(&mut self, transit: &Transit) {
-        for path in transit.paths() {
-            self.passing.sealed.remove(&path);
-        }
     }
 
     pub(super) fn tentative_aged(&mut self, id: NegotiationId, now: Now) {
@@ -475,50 +413,4 @@ impl Engine {
         let len = emit_header(&mut header, from, to, protocol, upper.len(), 0, hop_limit);
         self.emit(Output::Deliver([&header[..len], upper].concat()));
     }
-
-    /// Whether a packet is a sealed datagram between other agents, and if so whether it passes.
-    pub(super) fn sealed_passes(
-        &mut self,
-        packet: &[u8],
-        view: &IpView,
-        leaving: bool,
-        now: Now,
-    ) -> Option<Result<(), DropReason>> {
-        let path = match parse_error(packet, view) {
-            // The path has something to say about a sealed datagram to who sent it.
-            Some(error) => {
-                let quoted = quoted_parse(error.quoted)?;
-                let udp = error.quoted.get(quoted.header_len..)?;
-                sealed_path(udp, quoted.protocol, quoted.destination)?
-            }
-            None => {
-                let udp = packet.get(view.header_len..view.total_len)?;
-                sealed_path(udp, view.protocol, view.destination)?
-            }
-        };
-        let Some(&pair) = self.passing.sealed.get(&path) else {
-            return Some(match self.mode() {
-                Mode::Open => Ok(()),
-                Mode::Closed => Err(DropReason::NoSession),
-            });
-        };
-        if let Some(row) = self.pit.get_mut(pair) {
-            if leaving {
-                row.count_out(packet.len(), now.mono);
-            } else {
-                row.count_in(1, packet.len(), now.mono);
-            }
-        }
-        Some(Ok(()))
-    }
-}
-
-/// Where a datagram goes, if it is a sealed one. `udp` may be cut short behind the shim.
-fn sealed_path(udp: &[u8], ip_protocol: u8, destination: IpAddr) -> Option<SealedPath> {
-    if ip_protocol != protocol::UDP || udp.get(2..4)? != DATA_PORT.to_be_bytes() {
-        return None;
-    }
-    let shim = udp.get(8..).and_then(Shim::parse);
-    let index = shim.map_or(SessionIndex(0), |shim| shim.index);
-    Some(SealedPath { to: WireAddr(destination), index })
 }

@@ -110,17 +110,38 @@ pub(super) struct Protected {
     pub(super) confirmed: Option<NegotiationId>,
     /// How long the negotiation that led to `current` took.
     pub(super) took: Duration,
+    /// The other end asked first. It is the one that asks again when the path has changed.
+    pub(super) theirs: bool,
+    pub(super) inner: Inner,
+}
+
+/// What a router that is an end knows of agents further in, on the way of what it opens.
+#[derive(Default)]
+pub(super) struct Inner {
+    /// The one that said it shares no group with the other end, by its certificate.
+    pub(super) known: Option<[u8; 8]>,
+    /// The question inwards that was not answered yet.
+    pub(super) asked: Option<Box<Initiator>>,
+    /// When the last one left.
+    pub(super) asked_at: Instant,
+    /// How long after it the next one leaves, if the flow is in use.
+    pub(super) patience: Duration,
 }
 
 impl Protected {
     /// A flow whose only session is `current`.
-    pub(super) const fn new(
-        peer: GeId,
-        peer_mode: Mode,
-        current: SessionIndex,
-        took: Duration,
-    ) -> Self {
-        Self { peer, peer_mode, current, next: None, rekey: None, confirmed: None, took }
+    pub(super) fn new(peer: GeId, peer_mode: Mode, current: SessionIndex, took: Duration) -> Self {
+        Self {
+            peer,
+            peer_mode,
+            current,
+            next: None,
+            rekey: None,
+            confirmed: None,
+            took,
+            theirs: false,
+            inner: Inner::default(),
+        }
     }
 }
 

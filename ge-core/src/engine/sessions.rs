@@ -434,6 +434,7 @@ impl Engine {
         if owes_keepalive {
             self.send_keepalive(index, now);
         }
+        self.inquire(pair, now);
         self.expire_idle(pair, now);
     }
 
@@ -519,6 +520,9 @@ impl Engine {
         row.caused_by.into_iter().for_each(|source| self.shares.remove(source));
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
+        }
+        if let Some(asked) = row.protected().and_then(|own| own.inner.asked.as_ref()) {
+            self.negotiations.remove(&asked.id());
         }
         match row.state {
             RowState::Pending(mut pending) => {

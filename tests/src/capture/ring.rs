@@ -16,7 +16,9 @@ use std::time::Duration;
 /// Bytes of one block: sixteen super-packets.
 const BLOCK: usize = 1 << 20;
 /// Blocks: a twentieth of a second at ten gigabits.
-const BLOCKS: usize = 64;
+pub(super) const BLOCKS: usize = 64;
+/// The same where no more than single packets are expected.
+pub(super) const BLOCKS_SMALL: usize = 4;
 /// What the kernel wants to be told although frames of any size share a block.
 const FRAME: usize = 2048;
 /// A block that is not full is handed over after this time.
@@ -25,6 +27,7 @@ pub(super) const RETIRE: Duration = Duration::from_millis(10);
 /// The ring of one packet socket.
 pub(super) struct Ring {
     memory: *mut u8,
+    blocks: usize,
     next: usize,
 }
 
@@ -32,15 +35,15 @@ pub(super) struct Ring {
 unsafe impl Send for Ring {}
 
 impl Ring {
-    /// Gives `socket` a ring. To be called before it is bound.
-    pub(super) fn new(socket: &OwnedFd) -> Result<Self> {
+    /// Gives `socket` a ring of so many blocks. To be called before it is bound.
+    pub(super) fn new(socket: &OwnedFd, blocks: usize) -> Result<Self> {
         let version: libc::c_int = libc::tpacket_versions::TPACKET_V3 as libc::c_int;
         set(socket, libc::PACKET_VERSION, &version).context("choosing the ring's layout")?;
         let request = libc::tpacket_req3 {
             tp_block_size: u32::try_from(BLOCK)?,
-            tp_block_nr: u32::try_from(BLOCKS)?,
+            tp_block_nr: u32::try_from(blocks)?,
             tp_frame_size: u32::try_from(FRAME)?,
-            tp_frame_nr: u32::try_from(BLOCK / FRAME * BLOCKS)?,
+            tp_frame_nr: u32::try_from(BLOCK / FRAME * blocks)?,
             tp_retire_blk_tov: u32::try_from(RETIRE.as_millis())?,
             tp_sizeof_priv: 0,
             tp_feature_req_word: 0,
@@ -50,7 +53,7 @@ impl Ring {
         let memory = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                BLOCK * BLOCKS,
+                BLOCK * blocks,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED,
                 socket.as_raw_fd(),
@@ -59,7 +62,7 @@ impl Ring {
         };
         let mapped = memory != libc::MAP_FAILED;
         ensure!(mapped, "mapping the ring: {}", std::io::Error::last_os_error());
-        Ok(Self { memory: memory.cast(), next: 0 })
+        Ok(Self { memory: memory.cast(), blocks, next: 0 })
     }
 
     /// Reads every frame of the next block, if the kernel has handed it over.
@@ -83,7 +86,7 @@ impl Ring {
             }
             status.store(libc::TP_STATUS_KERNEL, Ordering::Release);
         }
-        self.next = (self.next + 1) % BLOCKS;
+        self.next = (self.next + 1) % self.blocks;
         true
     }
 }
@@ -91,7 +94,7 @@ impl Ring {
 impl Drop for Ring {
     fn drop(&mut self) {
         // SAFETY: the mapping made in `new`, which nobody else knows.
-        unsafe { libc::munmap(self.memory.cast(), BLOCK * BLOCKS) };
+        unsafe { libc::munmap(self.memory.cast(), BLOCK * self.blocks) };
     }
 }
 

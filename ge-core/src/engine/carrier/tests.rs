@@ -1,3 +1,5 @@
+//! What an agent remembers of carriers, and what it asks in both.
+
 use super::*;
 use crate::engine::two_agents::{address, agent, at, carry, meta, outputs, send};
 use crate::limits::{CARRIER_DELAY, RETRY_LADDER};
