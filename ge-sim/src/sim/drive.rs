@@ -19,6 +19,7 @@ use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC, peek};
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
+use ge_core::wire::udp::parse_udp;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
 use std::net::IpAddr;
 
@@ -245,10 +246,8 @@ impl Sim {
         let pair = HostPair::new(view.destination, view.source);
         let for_data_port = is_sealed(&packet, view);
         if for_data_port && view.destination == self.node(id).addr {
-            // A socket gives no datagram whose checksum is wrong.
-            let whole = matches!(class(&packet), Class::Message(..));
-            if is_negotiation(&packet, view) && !whole {
-                return 0;
+            if is_negotiation(&packet, view) && parse_udp(&packet, view).is_none() {
+                return 0; // its checksum is wrong, and a kernel drops it
             }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
