@@ -112,7 +112,7 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Times> {
     });
     let (mut responder, rgi) = answered?;
     let (recorded, rgi) = time(|| witness.add_record(&rgi, rng, START));
-    let rgi = rgi?;
+    let (rgi, _) = rgi?;
     let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));
     let (agreement, mpit) = agreed?;
     let (tentative, passed) = time(|| witness.consume_mpit(&mpit, pair, START));

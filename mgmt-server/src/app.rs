@@ -11,6 +11,7 @@ mod group;
 mod issuer;
 mod maintenance;
 mod member;
+mod must_protect;
 mod policy;
 mod token;
 mod view;
