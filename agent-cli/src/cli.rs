@@ -148,6 +148,9 @@ pub(crate) struct FlowsOptions {
     /// Only flows with this verdict: protected, clear, transit, dropped or pending.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<Verdict>,
+    /// Only flows that closed mode would drop; in observe mode.
+    #[arg(long, conflicts_with = "follow")]
+    pub(crate) would_drop: bool,
     /// Print changes as they happen, until interrupted.
     #[arg(long)]
     pub(crate) follow: bool,

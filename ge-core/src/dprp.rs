@@ -20,6 +20,7 @@
 //! Source: PROTOCOL.md 2.
 
 mod between;
+mod cookie;
 mod decide;
 mod initiator;
 mod noise;
@@ -34,8 +35,9 @@ mod transcript;
 
 pub(crate) use between::reference;
 pub use between::{Answered, Committed, Tentative, Witness};
+pub use cookie::{Cookie, CookieSecret, Questioned, create_cookie};
 pub use initiator::{Initiator, NoMatch, RefusedPath};
-pub use received::{ReceivedDde, SeenDde, consume_dde};
+pub use received::{ReceivedDde, SeenDde, authenticate, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;
 

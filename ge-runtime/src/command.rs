@@ -13,6 +13,7 @@ use ge_core::flow::HostPair;
 use ge_core::io::{Change, FlowSnapshot, Outlook, Snapshot};
 use ge_core::membership::Membership;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -47,6 +48,8 @@ pub enum Command {
     Follow(mpsc_async::Sender<Told>),
     /// Put a new version of the membership in force.
     Install(Box<Membership>),
+    /// All addresses of the names that must be protected.
+    Named(BTreeSet<IpAddr>),
     /// This host was removed: forget the keys.
     Expel,
     /// Leave the loop, take the hook down as the mode asks, return.

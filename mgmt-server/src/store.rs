@@ -12,7 +12,7 @@ pub use sqlite::SqliteStore;
 
 use crate::keyring::Keyring;
 use mgmt_api::{
-    Explain, HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit,
+    DnsName, Explain, HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit,
 };
 
 /// Number of a token.
@@ -249,6 +249,10 @@ pub trait Transaction {
     fn explain(&mut self) -> Result<Explain, StoreError>;
     /// Changes it.
     fn put_explain(&mut self, explain: Explain) -> Result<(), StoreError>;
+    /// Names of hosts that nobody may be talked to in clear, oldest first.
+    fn must_protect_names(&mut self) -> Result<Vec<DnsName>, StoreError>;
+    /// Changes them.
+    fn put_must_protect_names(&mut self, names: &[DnsName]) -> Result<(), StoreError>;
 
     /// All issuing keys, oldest first.
     fn issuers(&mut self) -> Result<Vec<Issuer>, StoreError>;

@@ -64,6 +64,10 @@ pub fn all() -> Vec<Scenario> {
         scenarios::report::LIST,
         scenarios::router::LIST,
         scenarios::explain::LIST,
+        scenarios::paths::LIST,
+        scenarios::groups::LIST,
+        scenarios::moving::LIST,
+        scenarios::policy::LIST,
         scenarios::carrier::LIST,
         scenarios::matrix::LIST,
     ]

@@ -2,12 +2,14 @@
 
 use super::between::reference;
 use super::decide::decide;
+use super::cookie;
 use super::noise::Noise;
 use super::offer::{Offer, Peer, Rgi};
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal};
 use super::{
-    Agreement, Binding, CreateError, Proposal, Purpose, Reject, SessionParameters, tags, transcript,
+    Agreement, Binding, Cookie, CreateError, Proposal, Purpose, Reject, SessionParameters, tags,
+    transcript,
 };
 use crate::cert::Certificate;
 use crate::crypto::seal::open_once;
@@ -16,6 +18,7 @@ use crate::crypto::{self, Rng, kdf, sign};
 use crate::id::NegotiationId;
 use crate::keyring::Keyring;
 use crate::membership::Secret32;
+use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::wire::dprp::cdn::{CdnParts, CdnPath};
 use crate::wire::dprp::dde::{DDE_LEN, DdeFacts, Tags};
@@ -30,6 +33,8 @@ pub struct NoMatch {
     pub peer: Certificate,
     /// First 8 bytes of SHA-256 of its certificate.
     pub certificate: [u8; 8],
+    /// Its mode, or closed if it says that somebody further on refuses.
+    pub mode: Mode,
     /// Its mode, and whether it speaks for another machine.
     pub standing: Standing,
     /// Whose side of the flow it is on.
@@ -244,6 +249,26 @@ impl Initiator {
         Ok(())
     }
 
+    /// Reads a COOKIE that answers `dde`, our DDE as it was sent. Nothing changes: the same DDE goes
+    /// out again with [`Cookie::sign`].
+    ///
+    /// # Errors
+    /// [`Reject`]; the right COOKIE is still accepted later.
+    pub fn consume_cookie(
+        &self,
+        keyring: &Keyring,
+        message: &[u8],
+        dde: &[u8],
+        unix: UnixTime,
+    ) -> Result<Cookie, Reject> {
+        if !matches!(self.state, State::Offered(_)) {
+            return Err(Reject::Unexpected);
+        }
+        let epoch = self.offer.domain_epoch;
+        let keys = keyring.domain_epoch(epoch, unix).ok_or(Reject::Stale)?;
+        cookie::open(keys, message, dde, self.offer.id)
+    }
+
     /// Reads a NOMATCH: who is there, and in which mode.
     ///
     /// # Errors
@@ -278,6 +303,7 @@ impl Initiator {
             _ => Ok(NoMatch {
                 peer,
                 certificate: reference(&facts.certificate),
+                mode: facts.word(),
                 standing: facts.standing,
                 place: facts.place,
                 shares_group: shared.is_some(),

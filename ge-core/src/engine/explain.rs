@@ -62,6 +62,7 @@ impl Engine {
             transit: None,
             place: said.place,
             shares_group: said.shares_group,
+            relays: said.mode != said.standing.mode,
         };
         self.note(pair, Denial { by, end: None, path: Vec::new() });
     }
@@ -79,6 +80,7 @@ impl Engine {
             transit: None,
             place: Place::Destination,
             shares_group: true,
+            relays: false,
         };
         self.note(pair, Denial { by: Speaker::from(by), end: Some(end), path });
     }
@@ -104,6 +106,7 @@ impl From<&PathAgent> for Speaker {
             },
             place: agent.place,
             shares_group: agent.shares_group,
+            relays: false,
         }
     }
 }

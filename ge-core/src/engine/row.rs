@@ -1,14 +1,17 @@
 //! A PIT row: what this agent does with the packets between two hosts, and why.
 
 use crate::addr::WireAddr;
-use crate::dprp::Initiator;
+use crate::dprp::{Fault, Initiator, Reject};
+use crate::flow::HostPair;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
 use crate::io::{Denial, NegotiationResult};
-use crate::limits::ASK_AGAIN_LAST;
+use crate::limits::{ASK_AGAIN_LAST, INQUIRY_FIRST};
 use crate::now::Instant;
+use crate::origin::Source;
 use crate::wire::dprp::rgi::Record;
-use crate::{GeId, Mode, NegotiationId};
+use crate::{DropReason, GeId, Mode, NegotiationId};
+use core::net::IpAddr;
 use core::time::Duration;
 
 /// One row.
@@ -18,6 +21,8 @@ pub(super) struct Row {
     pub(super) last_used: Instant,
     /// Interface the flow's packets use, for control messages on its behalf.
     pub(super) interface: Interface,
+    /// Somebody other than this machine brought it about, and has a share of the table.
+    pub(super) caused_by: Option<Source>,
     pub(super) packets_in: u64,
     pub(super) packets_out: u64,
     pub(super) bytes_in: u64,
@@ -51,6 +56,8 @@ pub(super) struct SealedPath {
 pub(super) struct Transit {
     /// The initiator and the responder.
     pub(super) ends: [GeId; 2],
+    /// The two hosts, the flow's source first.
+    pub(super) flow: HostPair,
     /// Agents between the two ends, the one nearest the responder first.
     pub(super) path: Vec<Record>,
     /// Towards the initiator, towards the responder.
@@ -111,10 +118,11 @@ pub(super) struct Protected {
     /// The other end asked first. It is the one that asks again when the path has changed.
     pub(super) theirs: bool,
     pub(super) inner: Inner,
+    /// When another agent last asked for the flow.
+    pub(super) contested: Option<Instant>,
 }
 
 /// What a router that is an end knows of agents further in, on the way of what it opens.
-#[derive(Default)]
 pub(super) struct Inner {
     /// The one that said it shares no group with the other end, by its certificate.
     pub(super) known: Option<[u8; 8]>,
@@ -124,6 +132,13 @@ pub(super) struct Inner {
     pub(super) asked_at: Instant,
     /// How long after it the next one leaves, if the flow is in use.
     pub(super) patience: Duration,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let asked_at = Instant::default();
+        Self { known: None, asked: None, asked_at, patience: INQUIRY_FIRST }
+    }
 }
 
 impl Protected {
@@ -139,6 +154,7 @@ impl Protected {
             took,
             theirs: false,
             inner: Inner::default(),
+            contested: None,
         }
     }
 }
@@ -173,10 +189,22 @@ pub(super) struct Negotiation {
     pub(super) yielded: bool,
     pub(super) echo_id: u16,
     pub(super) echo_seq: u16,
+    /// COOKIEs followed.
+    pub(super) cookies: u32,
+    /// Messages that had a right `mac1` and were refused.
+    pub(super) refused: u32,
     /// When the question goes out in the other carrier.
     pub(super) other_at: Option<Instant>,
     /// An ordinary machine reflected the question.
     pub(super) reflected: bool,
+}
+
+impl Negotiation {
+    /// Counts a refused message if an agent of the domain made it.
+    pub(super) fn refuse(&mut self, reject: &Reject) -> DropReason {
+        self.refused += u32::from(reject.fault() != Fault::Anybody);
+        reject.drop_reason()
+    }
 }
 
 /// The other end of a session that is agreed and not confirmed.
@@ -201,12 +229,17 @@ impl Row {
             created: now,
             last_used: now,
             interface,
+            caused_by: None,
             packets_in: 0,
             packets_out: 0,
             bytes_in: 0,
             bytes_out: 0,
             denial: None,
         }
+    }
+
+    pub(super) fn caused_by(self, address: IpAddr) -> Self {
+        Self { caused_by: Some(Source::of(address)), ..self }
     }
 
     pub(super) fn count_out(&mut self, bytes: usize, now: Instant) {

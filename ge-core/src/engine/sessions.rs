@@ -337,9 +337,11 @@ impl Engine {
     }
 
     /// The flow's row turned protected.
-    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration) {
+    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, now: Now) {
+        self.observed.forget(pair);
         self.changed(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
+        self.release_withheld(pair, now);
     }
 
     pub(super) fn rekeyed(&mut self, pair: HostPair, index: SessionIndex) {
@@ -519,6 +521,7 @@ impl Engine {
     pub(super) fn forget_row(&mut self, pair: HostPair) {
         let Some(row) = self.pit.remove(pair) else { return };
         self.changed(pair);
+        row.caused_by.into_iter().for_each(|source| self.shares.remove(source));
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
         }
@@ -527,6 +530,7 @@ impl Engine {
         }
         match row.state {
             RowState::Pending(mut pending) => {
+                self.passing.withheld.remove(&pair);
                 let dropped = pending.held.take(&mut self.held).len() as u64;
                 self.counters.held[1] += dropped;
             }

@@ -41,8 +41,8 @@ fn without_a_common_group_a_signed_nomatch_says_so() {
     assert!(received.common_groups().is_empty());
     assert_eq!(run.rgi(&dde).err(), Some(Reject::NoCommonGroup));
     let (initiator, nomatch) = run.nomatch();
-    let NoMatch { peer, standing, .. } = initiator.consume_nomatch(&run.i, &nomatch, NOW).unwrap();
-    assert_eq!((peer.agent, standing.mode), (GeId([2; 16]), Mode::Closed));
+    let NoMatch { peer, mode, .. } = initiator.consume_nomatch(&run.i, &nomatch, NOW).unwrap();
+    assert_eq!((peer.agent, mode), (GeId([2; 16]), Mode::Closed));
 }
 
 #[test]

@@ -135,6 +135,7 @@ fn unknown(facts: &Facts<'_>, cause: &Cause) -> Vec<String> {
         Cause::ClosedBetween { path_known: false, .. } => {
             unknown.push("whether there are agents beyond the one that refused".to_owned());
         }
+        Cause::ClosedBeyond => unknown.push("which agent further on refuses".to_owned()),
         Cause::NoAgent { .. } => unknown.push(format!(
             "whether an agent at or before {remote} is down, or something on the way drops ICMP \
              echo: silence does not tell"

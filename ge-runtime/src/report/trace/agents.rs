@@ -180,6 +180,7 @@ const fn alone(cause: &Cause) -> (&'static str, &'static str) {
 fn verdict_of(by: &SpeakerReport, cause: &Cause) -> (&'static str, String) {
     match cause.verdict() {
         Verdict::Clear => ("passes", "no common group; open, lets it pass in clear".to_owned()),
+        _ if by.relays => ("passes", "says that somebody further on refuses".to_owned()),
         _ if by.is_closed() => ("refuses", refusal(by)),
         _ => ("passes", "no common group".to_owned()),
     }

@@ -22,6 +22,8 @@ pub enum Cause {
         /// The agents on the way are known.
         path_known: bool,
     },
+    /// An agent says that somebody further on refuses.
+    ClosedBeyond,
     /// No agent answered.
     NoAgent {
         /// This agent is closed: nothing passes in clear.
@@ -84,6 +86,7 @@ impl Cause {
         let by = flow.denial.as_ref().map(|denial| &denial.by);
         match flow.reason.as_str() {
             "refused" => Self::ClosedBetween { path_known: true },
+            "no-match" if by.is_some_and(|by| by.relays) => Self::ClosedBeyond,
             "no-match" if by.is_some_and(|by| by.place != "destination") => {
                 Self::ClosedBetween { path_known: false }
             }
@@ -105,7 +108,10 @@ impl Cause {
             Self::CommonGroup => Verdict::Protected,
             Self::OthersProtect => Verdict::Transit,
             Self::Asking => Verdict::Pending,
-            Self::ClosedBetween { .. } | Self::MustProtect | Self::Remembered => Verdict::Dropped,
+            Self::ClosedBetween { .. }
+            | Self::ClosedBeyond
+            | Self::MustProtect
+            | Self::Remembered => Verdict::Dropped,
             Self::Unasked => Verdict::Clear,
             Self::NoCommonGroup { dropped }
             | Self::NoAgent { dropped }
@@ -130,6 +136,7 @@ impl Cause {
             Self::Asking => "asking",
             Self::NoCommonGroup { .. } => "no-common-group",
             Self::ClosedBetween { .. } => "closed-between",
+            Self::ClosedBeyond => "closed-beyond",
             Self::NoAgent { .. } => "no-agent",
             Self::MustProtect => "must-protect",
             Self::Remembered => "remembered",
@@ -170,6 +177,9 @@ impl Cause {
             Self::ClosedBetween { path_known: false } => format!(
                 "{decider} is closed, and nothing that it could let pass sealed goes through it"
             ),
+            Self::ClosedBeyond => {
+                format!("{decider} says that a closed agent further on refuses")
+            }
             Self::NoAgent { dropped } => {
                 format!("no agent answered for {remote}, and {here} is {}", closed(*dropped))
             }

@@ -76,6 +76,7 @@ pub(super) fn remedies(facts: &Facts<'_>, cause: &Cause, agents: &[TraceAgent]) 
         }
         Cause::CommonGroup
         | Cause::OthersProtect
+        | Cause::ClosedBeyond
         | Cause::Asking
         | Cause::Unasked
         | Cause::Other { .. } => Vec::new(),

@@ -1,2 +1,2 @@
--- What members are told of each other's groups.
-ALTER TABLE policy ADD COLUMN explain TEXT NOT NULL DEFAULT 'shared';
+-- Names whose addresses nobody may pass in clear.
+ALTER TABLE policy ADD COLUMN must_protect_names TEXT NOT NULL DEFAULT '[]';
