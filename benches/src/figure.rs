@@ -26,7 +26,8 @@ impl Figure {
         Self { as_rate: true, ..self }
     }
 
-    fn per_second(&self) -> f64 {
+    /// How many of it fit a second.
+    pub(crate) fn per_second(&self) -> f64 {
         1e9 / self.nanos.max(1.0)
     }
 

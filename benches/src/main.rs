@@ -1,12 +1,15 @@
 //! Micro benches: figures of single functions, the median of many runs, one line each.
 //!
-//! `cargo run --release -p benches` prints a table, with `--json` one object. Nothing is asserted:
+//! `cargo run --release -p benches` prints a table, with `--json` one object; `benches flood [--json]`
+//! what floods cost. Nothing is asserted:
 //! figures depend on the machine, and say something only next to figures of the same machine.
 
 mod crypto;
 mod figure;
+mod flood;
 mod look_up;
 mod negotiation;
+mod stolen;
 mod traffic;
 
 use anyhow::{Result, bail};
@@ -14,10 +17,14 @@ use figure::Figure;
 use serde_json::json;
 
 fn main() -> Result<()> {
-    let as_json = match std::env::args().skip(1).collect::<Vec<_>>().as_slice() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let as_json = match args.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         [] => false,
-        [option] if option == "--json" => true,
-        _ => bail!("usage: benches [--json]"),
+        ["--json"] => true,
+        ["flood"] => return floods(false),
+        ["flood", "--json"] => return floods(true),
+        ["requests", state, to, count] => return stolen::write(state, to, count),
+        _ => bail!("usage: benches [flood] [--json] | requests STATE TO COUNT"),
     };
     let figures =
         [look_up::figures(), traffic::figures()?, crypto::figures()?, negotiation::figures()?]
@@ -27,6 +34,17 @@ fn main() -> Result<()> {
         println!("{}", json!({ "schema": "benches/1", "figures": rows }));
     } else {
         figures.iter().for_each(|figure| println!("{figure}"));
+    }
+    Ok(())
+}
+
+fn floods(as_json: bool) -> Result<()> {
+    let lines = flood::lines()?;
+    if as_json {
+        let rows: Vec<_> = lines.iter().map(flood::Line::to_json).collect();
+        println!("{}", json!({ "schema": "bench-flood/1", "figures": rows }));
+    } else {
+        lines.iter().for_each(|line| println!("{line}"));
     }
     Ok(())
 }

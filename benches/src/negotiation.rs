@@ -23,46 +23,98 @@ use std::time::Duration;
 const RUNS: usize = 1_000;
 
 pub(crate) fn figures() -> Result<Vec<Figure>> {
-    let mut rng = Rng::seed_from_u64(2);
-    let mut mgmt = Mgmt::new(Rng::seed_from_u64(3), START);
-    let group = mgmt.add_group(START);
-    let [one, other, third] = [NodeId(0), NodeId(1), NodeId(2)]
-        .map(|node| (node, mgmt.add_member(node, Admission::host(Mode::Closed, &[group]))));
-    // A new keyring has met nobody.
-    let keyring = |(node, identity): &(NodeId, Identity)| -> Result<Keyring> {
-        let membership = mgmt.membership(*node, START).context("no membership")?;
-        Ok(Keyring::new(identity, &membership)?)
-    };
-    let strangers = (0..RUNS)
-        .map(|_| run(&[keyring(&one)?, keyring(&other)?, keyring(&third)?], &mut rng))
-        .collect::<Result<Vec<Times>>>()?;
-    let agents = [keyring(&one)?, keyring(&other)?, keyring(&third)?];
-    let samples = (0..RUNS).map(|_| run(&agents, &mut rng)).collect::<Result<Vec<Times>>>()?;
-    let figure_of = |name: &str, samples: &[Times], time: fn(&Times) -> Duration| {
-        Figure::median(name.to_owned(), samples.iter().map(time).collect(), 1)
-    };
-    let figure = |name: &str, time| figure_of(name, &samples, time);
+    let samples = Samples::take()?;
+    let strangers = |name, time| samples.strangers(name, time).with_rate();
+    let figure = |name, time| samples.known(name, time);
     Ok(vec![
-        figure_of("negotiation of strangers, initiator", &strangers, Times::initiator).with_rate(),
-        figure_of("negotiation of strangers, responder", &strangers, Times::responder).with_rate(),
-        figure_of("negotiation of strangers, transit", &strangers, Times::transit).with_rate(),
-        figure("negotiation, DDE made", |times| times.ask),
-        figure("negotiation, DDE read and RGI made", |times| times.answer),
-        figure("negotiation, RGI read and MPIT made", |times| times.agree),
-        figure("negotiation, MPIT read and CDN made", |times| times.confirm),
-        figure("negotiation, CDN read", |times| times.end),
-        figure("negotiation, initiator", Times::initiator).with_rate(),
-        figure("negotiation, responder", Times::responder).with_rate(),
-        figure("negotiation, DDE seen by a transit", |times| times.seen),
-        figure("negotiation, RGI with a transit's record", |times| times.recorded),
-        figure("negotiation, MPIT read by a transit", |times| times.tentative),
-        figure("negotiation, CDN read by a transit", |times| times.committed),
-        figure("negotiation, transit", Times::transit).with_rate(),
+        strangers("negotiation of strangers, initiator", Run::initiator),
+        strangers("negotiation of strangers, responder", Run::responder),
+        strangers("negotiation of strangers, transit", Run::transit),
+        figure("negotiation, DDE made", |run| run.ask),
+        figure("negotiation, DDE read and RGI made", |run| run.answer),
+        figure("negotiation, RGI read and MPIT made", |run| run.agree),
+        figure("negotiation, MPIT read and CDN made", |run| run.confirm),
+        figure("negotiation, CDN read", |run| run.end),
+        figure("negotiation, initiator", Run::initiator).with_rate(),
+        figure("negotiation, responder", Run::responder).with_rate(),
+        figure("negotiation, DDE seen by a transit", |run| run.seen),
+        figure("negotiation, RGI with a transit's record", |run| run.recorded),
+        figure("negotiation, MPIT read by a transit", |run| run.tentative),
+        figure("negotiation, CDN read by a transit", |run| run.committed),
+        figure("negotiation, transit", Run::transit).with_rate(),
     ])
 }
 
-/// What each step of one negotiation took.
-struct Times {
+/// The responder's share with strangers and with known agents, and that of a router between.
+pub(crate) fn shares() -> Result<[Figure; 3]> {
+    let samples = Samples::take()?;
+    Ok([
+        samples.strangers("responder, strangers", Run::responder),
+        samples.known("responder", Run::responder),
+        samples.known("transit", Run::transit),
+    ])
+}
+
+/// Lengths of DDE, RGI without records, MPIT, CDN and NOMATCH.
+pub(crate) fn lengths() -> Result<[usize; 5]> {
+    let agents = Scene::new()?.keyrings()?;
+    Ok(run(&agents, &mut Rng::seed_from_u64(4))?.lengths)
+}
+
+/// Negotiations of agents that never met, and of the same ones again and again.
+struct Samples {
+    strangers: Vec<Run>,
+    known: Vec<Run>,
+}
+
+impl Samples {
+    fn take() -> Result<Self> {
+        let mut rng = Rng::seed_from_u64(2);
+        let scene = Scene::new()?;
+        // A new keyring has met nobody.
+        let strangers: Result<_> = (0..RUNS).map(|_| run(&scene.keyrings()?, &mut rng)).collect();
+        let agents = scene.keyrings()?;
+        let known: Result<_> = (0..RUNS).map(|_| run(&agents, &mut rng)).collect();
+        Ok(Self { strangers: strangers?, known: known? })
+    }
+
+    fn strangers(&self, name: &str, time: fn(&Run) -> Duration) -> Figure {
+        Figure::median(name.to_owned(), self.strangers.iter().map(time).collect(), 1)
+    }
+
+    fn known(&self, name: &str, time: fn(&Run) -> Duration) -> Figure {
+        Figure::median(name.to_owned(), self.known.iter().map(time).collect(), 1)
+    }
+}
+
+/// Three members of one group.
+struct Scene {
+    mgmt: Mgmt,
+    members: [(NodeId, Identity); 3],
+}
+
+impl Scene {
+    fn new() -> Result<Self> {
+        let mut mgmt = Mgmt::new(Rng::seed_from_u64(3), START);
+        let group = mgmt.add_group(START);
+        let admission = || Admission::host(Mode::Closed, &[group]);
+        let members =
+            [0, 1, 2].map(|node| (NodeId(node), mgmt.add_member(NodeId(node), admission())));
+        Ok(Self { mgmt, members })
+    }
+
+    fn keyrings(&self) -> Result<[Keyring; 3]> {
+        let keyring = |(node, identity): &(NodeId, Identity)| -> Result<Keyring> {
+            let membership = self.mgmt.membership(*node, START).context("no membership")?;
+            Ok(Keyring::new(identity, &membership)?)
+        };
+        let [one, other, between] = &self.members;
+        Ok([keyring(one)?, keyring(other)?, keyring(between)?])
+    }
+}
+
+/// What each step of one negotiation took, and how long its messages are.
+struct Run {
     ask: Duration,
     answer: Duration,
     agree: Duration,
@@ -72,9 +124,10 @@ struct Times {
     recorded: Duration,
     tentative: Duration,
     committed: Duration,
+    lengths: [usize; 5],
 }
 
-impl Times {
+impl Run {
     fn initiator(&self) -> Duration {
         self.ask + self.agree + self.end
     }
@@ -89,7 +142,7 @@ impl Times {
 }
 
 /// One negotiation of the first two, with the third between them.
-fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Times> {
+fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Run> {
     let pair = HostPair::new(Ipv4Addr::new(10, 0, 0, 1).into(), Ipv4Addr::new(10, 0, 0, 2).into());
     let (ports, purpose) = (Ports::default(), Purpose::Protect);
     let proposal = Proposal { pair, ports, mode: Mode::Closed, router: false, purpose };
@@ -111,6 +164,9 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Times> {
         read.answer(other, false, parameters(2), KeyPair::generate(rng), rng, START)
     });
     let (mut responder, rgi) = answered?;
+    let shortest = rgi.len();
+    let nomatch = consume_dde(other, &dde, Binding::Fresh, START)?.refuse(other, false, rng, START);
+    let nomatch = nomatch.context("no NOMATCH")?;
     let (recorded, rgi) = time(|| witness.add_record(&rgi, rng, START));
     let (rgi, _) = rgi?;
     let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));
@@ -124,5 +180,6 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Times> {
     let (end, ended) = time(|| initiator.consume_cdn(one, &cdn, START));
     ended?;
     anyhow::ensure!(agreement.handshake_hash == confirmation.handshake_hash, "ends disagree");
-    Ok(Times { ask, answer, agree, confirm, end, seen, recorded, tentative, committed })
+    let lengths = [dde.len(), shortest, mpit.len(), cdn.len(), nomatch.len()];
+    Ok(Run { ask, answer, agree, confirm, end, seen, recorded, tentative, committed, lengths })
 }

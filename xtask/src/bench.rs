@@ -1,11 +1,13 @@
 //! Figures: how long a first packet takes, how fast the functions are, and a pair for the rig.
 
 mod first_packet;
+mod flood;
 mod measure;
 mod pair_up;
 mod path;
 
 pub(crate) use first_packet::inside as first_packet;
+pub(crate) use flood::inside as flood;
 pub(crate) use pair_up::run as pair_up;
 pub(crate) use path::inside as path;
 
@@ -14,7 +16,8 @@ use crate::count::Counts;
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
 use e2e::nest;
-use std::process::ExitCode;
+use e2e::programs::built;
+use std::process::{Command, ExitCode};
 
 /// What to measure.
 #[derive(Clone, Copy, ValueEnum)]
@@ -25,6 +28,8 @@ pub(crate) enum What {
     Path,
     /// Single functions: look-up, sealing, negotiation
     Micro,
+    /// What floods cost, and what honest agents notice of them
+    Flood,
 }
 
 /// Builds what is needed and measures. JSON is the whole output, if asked for.
@@ -41,6 +46,15 @@ pub(crate) fn run(what: What, as_json: bool) -> Result<ExitCode> {
         What::Path => {
             let args: Vec<_> = ["@path"].into_iter().chain(json).collect();
             in_nest(&["ges", "gen", "mgmt-server"], &args)
+        }
+        What::Flood => {
+            cargo::build(&["ges", "mgmt-server", "benches"])?;
+            let json = as_json.then_some("--json");
+            let status = Command::new(built("benches")?).arg("flood").args(json).status()?;
+            ensure!(status.success(), "the figures without a kernel failed");
+            let args: Vec<&str> = ["@flood"].into_iter().chain(json).collect();
+            let status = nest::command(&args)?.status().context("starting a nest")?;
+            Ok(u8::try_from(nest::exit_code(status)).map_or(ExitCode::FAILURE, ExitCode::from))
         }
         What::Micro => {
             let args = ["run", "--release", "--package", "benches", "--"];

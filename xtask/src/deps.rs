@@ -29,7 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gen", &["agent-cli", "ge-runtime"]),
     ("mgmt-server", &["mgmt-api", "ge-core"]),
     ("ge-sim", &["ge-core"]),
-    ("benches", &["ge-core", "ge-sim"]),
+    ("benches", &["ge-core", "ge-sim", "ge-runtime"]),
     ("fuzz-bodies", &["ge-core", "ge-runtime", "mgmt-api"]),
     ("e2e", &[]),
     ("xtask", &["e2e"]),

@@ -53,7 +53,7 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Figures: `first-packet` and `path` in the lab, `micro` for functions
+    /// Figures: `first-packet`, `path` and `flood` in the lab, `micro` for functions
     Bench {
         /// What to measure
         #[arg(value_enum)]
@@ -105,6 +105,12 @@ enum Task {
     /// First process of the measurement's nest
     #[command(name = "@first-packet", hide = true)]
     FirstPacketInside,
+    /// First process of the floods' nest
+    #[command(name = "@flood", hide = true)]
+    FloodInside {
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -135,6 +141,7 @@ fn run() -> Result<ExitCode> {
         Task::Bench { what, json } => bench::run(what, json),
         Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
+        Task::FloodInside { json } => bench::flood(json),
         Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),

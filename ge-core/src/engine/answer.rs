@@ -42,12 +42,12 @@ struct Answer {
     request: Vec<u8>,
     reply: Vec<u8>,
     repeats: u32,
-    /// An agent further in that shares no group with the initiator, by its certificate.
-    beyond: Option<[u8; 8]>,
     /// The request came with proof that its sender receives what is sent to it.
     proven: bool,
     /// Messages that had a right `mac1` and were refused.
     refused: u32,
+    /// An agent further in that shares no group with the initiator, by its certificate.
+    beyond: Option<[u8; 8]>,
     state: AnswerState,
 }
 
@@ -116,32 +116,33 @@ impl Answers {
         self.by_initiator.contains_key(&id)
     }
 
-    /// A negotiation was answered in place of an agent further in that shares no group with its
-    /// initiator.
-    pub(super) fn note_beyond(&mut self, id: NegotiationId, from: [u8; 8]) {
-        if let Some(answer) = self.by_initiator.get_mut(&id) {
-            answer.beyond = Some(from);
-        }
+    /// True if this request, in a packet of this pair, was answered.
+    pub(super) fn answered(&self, request: &[u8], pair: HostPair) -> bool {
+        self.answer_to(request, pair).is_some()
     }
 
-    /// True if this request was answered.
-    pub(super) fn answered(&self, request: &[u8]) -> bool {
-        self.answer_to(request).is_some()
-    }
-
-    fn answer_to(&self, request: &[u8]) -> Option<&Answer> {
+    fn answer_to(&self, request: &[u8], pair: HostPair) -> Option<&Answer> {
         let answer = self.by_initiator.get(&dprp::peek(request)?.sid_i)?;
-        (lasting(&answer.request) == lasting(request)).then_some(answer)
+        let same = lasting(&answer.request) == lasting(request) && answer.pair == pair;
+        same.then_some(answer)
     }
 
     /// True if this request was answered once with proof of where it comes from.
-    pub(super) fn is_proven(&self, request: &[u8]) -> bool {
-        self.answer_to(request).is_some_and(|answer| answer.proven)
+    pub(super) fn is_proven(&self, request: &[u8], pair: HostPair) -> bool {
+        self.answer_to(request, pair).is_some_and(|answer| answer.proven)
     }
 
     fn prove(&mut self, id: NegotiationId) {
         if let Some(answer) = self.by_initiator.get_mut(&id) {
             answer.proven = true;
+        }
+    }
+
+    /// A negotiation was answered in place of an agent further in that shares no group with its
+    /// initiator.
+    pub(super) fn note_beyond(&mut self, id: NegotiationId, from: [u8; 8]) {
+        if let Some(answer) = self.by_initiator.get_mut(&id) {
+            answer.beyond = Some(from);
         }
     }
 
@@ -237,9 +238,8 @@ impl Engine {
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
         // In a packet of another flow it is no repeat: the answer would go to who did not ask.
-        if lasting(&answer.request) != lasting(message)
-            || arrival.is_some_and(|at| at.pair != answer.pair)
-        {
+        let same = lasting(&answer.request) == lasting(message);
+        if !same || arrival.is_some_and(|at| at.pair != answer.pair) {
             return false;
         }
         answer.repeats += 1;
@@ -359,9 +359,9 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
-            beyond: None,
             proven: false,
             refused: 0,
+            beyond: None,
             state: AnswerState::Refused,
         };
         self.answers.by_initiator.insert(dde.id, answer);
@@ -403,9 +403,9 @@ impl Engine {
             request: message.to_vec(),
             reply: reply.clone(),
             repeats: 0,
-            beyond: None,
             proven: false,
             refused: 0,
+            beyond: None,
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);

@@ -229,7 +229,7 @@ impl Engine {
         if claims && load.secret.proves(message, &origin, rng, mono) {
             return self.take_proven(origin.source(), now);
         }
-        if self.answers.is_proven(message) {
+        if self.answers.is_proven(message, arrival.pair) {
             return Ok(true);
         }
         if !busy && self.load.unproven.take(origin.source(), mono) {

@@ -214,12 +214,12 @@ impl Engine {
         let Some(&pair) = self.negotiations.get(&id) else {
             return self.dropped_in(DropReason::Stale);
         };
-        if self.is_inquiry(pair, id) {
-            return self.consume_inquiry(pair, message, kind, now);
-        }
         let negotiation = self.pit.get(pair).and_then(Row::negotiation);
         if negotiation.is_some_and(|own| own.refused >= REFUSED_PER_NEGOTIATION) {
             return self.dropped_in(DropReason::TooMany);
+        }
+        if self.is_inquiry(pair, id) {
+            return self.consume_inquiry(pair, message, kind, now);
         }
         let result = match kind {
             Kind::Rgi => self.consume_rgi(pair, message, via, now),

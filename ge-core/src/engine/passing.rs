@@ -161,7 +161,7 @@ impl Engine {
             (Place::Between, Mode::Closed) => BETWEEN_WAIT,
             (Place::Destination, _) => self.unanswered_wait(arrival.flow().remote.0),
         };
-        if self.answers.answered(message) {
+        if self.answers.answered(message, arrival.pair) {
             self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }

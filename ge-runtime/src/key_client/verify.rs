@@ -186,7 +186,7 @@ mod tests {
         let listen = "127.0.0.1:8443".parse().unwrap();
         let data = DataDir::init(&home.path().join("server"), listen, Vec::new(), act).unwrap();
         let app = data.app().unwrap();
-        app.create_group(act, "sales").unwrap();
+        app.create_group(act, "sales", 0).unwrap();
         let new = NewToken {
             groups: vec!["sales".into()],
             kind: Kind::Host,

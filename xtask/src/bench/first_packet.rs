@@ -52,11 +52,11 @@ pub(crate) fn inside() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn address(last: u8) -> Ipv4Addr {
+pub(super) fn address(last: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 77, 1, last)
 }
 
-fn give_addresses(lab: &Lab) -> Result<()> {
+pub(super) fn give_addresses(lab: &Lab) -> Result<()> {
     let mac = |host: &Host| -> Result<String> {
         let link = host.run(&["ip", "-o", "link", "show", "dev", DEV])?;
         let mac = link.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());

@@ -179,7 +179,8 @@ fn a_plain_destination_stalls_once() {
         asked += done.iter().filter(|output| matches!(output, Output::Transmit(_))).count();
     }
     assert!(asked > 20, "it is asked again in the background: {asked}");
-    assert!(asked < 120, "and not often: {asked}");
+    // Twenty minutes, three packets by each of two ways a minute, and the first questions.
+    assert!(asked < 150, "and not often: {asked}");
     assert_eq!(engine.counters().clear_fallbacks[ClearReason::NoAnswer as usize], 1);
     let last = 4 * lifetime - 1;
     run_to(&mut engine, (last + 2 * lifetime) * 1000);

@@ -47,7 +47,7 @@ pub const SEALED_RECORD_LEN: usize = SALT_LEN + RECORD_LEN + SEAL_LEN;
 pub const SHORT_TAG: usize = 8;
 
 /// Length of an RGI with all records.
-pub(super) const LONGEST: usize = HEADER_LEN
+pub const LONGEST: usize = HEADER_LEN
     + KEY_LEN
     + MAC_LEN
     + NOISE_LEN
