@@ -1,8 +1,8 @@
 //! The end that starts a negotiation.
 
 use super::between::reference;
-use super::decide::decide;
 use super::cookie;
+use super::decide::decide;
 use super::noise::Noise;
 use super::offer::{Offer, Peer, Rgi};
 use super::path::{self, Sids, Use};

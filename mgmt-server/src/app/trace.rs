@@ -213,7 +213,7 @@ impl World {
         Party {
             place: stop.place,
             consent: match stop.mode {
-                Mode::Open => Consent::Open,
+                Mode::Open | Mode::Observe => Consent::Open,
                 Mode::Closed => Consent::Closed(transit),
             },
             groups: if asked { groups.collect() } else { Vec::new() },
