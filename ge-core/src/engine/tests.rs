@@ -6,6 +6,7 @@ mod leak;
 mod negotiation;
 mod rows;
 mod sessions;
+mod shares;
 
 use super::*;
 use crate::batch::SealedBatch;
