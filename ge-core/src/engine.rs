@@ -21,6 +21,7 @@ mod inquiry;
 mod install;
 mod load;
 mod negotiate;
+mod observe;
 mod outgoing;
 mod passing;
 mod row;
@@ -31,6 +32,7 @@ mod sticky;
 mod survey;
 mod tick;
 mod transit;
+mod withheld;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +59,7 @@ use answer::{Answers, Budget};
 use carrier::Carriers;
 use core::net::IpAddr;
 use load::Load;
+use observe::Observed;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
@@ -85,6 +88,9 @@ pub struct Engine {
     surveys: Budget,
     carriers: Carriers,
     sticky: Sticky,
+    /// Addresses of the names that must be protected, as the runtime found them.
+    named: BTreeSet<IpAddr>,
+    observed: Observed,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
     held: HeldBudget,
@@ -122,6 +128,8 @@ impl Engine {
             surveys: Budget::default(),
             carriers: Carriers::default(),
             sticky: Sticky::default(),
+            named: BTreeSet::new(),
+            observed: Observed::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),
             reassembly: EchoReassembly::default(),
@@ -231,7 +239,9 @@ impl Engine {
     pub fn expel(&mut self) {
         self.membership = None;
         self.keyring = None;
-        self.sticky = Sticky::default();
+        self.sticky.forget_all();
+        self.named.clear();
+        self.observed = Observed::default();
         self.drop_all_sessions("membership ended");
     }
 }

@@ -24,6 +24,7 @@ pub mod addr;
 pub mod batch;
 mod bucket;
 pub mod cert;
+pub mod clear_reason;
 pub mod coalesce;
 pub mod crypto;
 pub mod dprp;
@@ -54,6 +55,7 @@ mod verified;
 pub mod wire;
 
 pub use action::Action;
+pub use clear_reason::ClearReason;
 pub use drop_reason::DropReason;
 pub use id::{DomainId, Epoch, GeId, GroupId, Interface, NegotiationId, SessionIndex};
 pub use mode::{Mode, Role, Transit};

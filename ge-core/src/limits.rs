@@ -111,6 +111,15 @@ pub const UNANSWERED_WAIT: Duration = Duration::from_millis(50);
 pub const UNANSWERED_REPEATS: u32 = 3;
 /// And waits so long each time: with the first wait that stays below [`OPEN_HOLD`].
 pub const UNANSWERED_AGAIN: Duration = Duration::from_millis(25);
+/// A closed agent that stands for neither side refuses a question that nobody behind it answered so
+/// long: later than everybody who could be the end, who makes it content.
+pub const BETWEEN_WAIT: Duration = Duration::from_millis(1200);
+/// A refusal from further in is remembered so long: while it is, a router does not answer in place of
+/// who refused and is not heard this time.
+pub const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
+/// When another agent asks for a flow that a router protects, the router's session is ended unless it
+/// was used or renewed within this time: one retry ladder, and a little.
+pub const HANDOVER: Duration = Duration::from_secs(4);
 /// Questions a second that an open router asks inwards about strangers' first packets.
 pub const SURVEYS_PER_SECOND: u32 = 50;
 /// A router that is the end of a flow others asked for asks inwards, while the flow is in use,
@@ -130,6 +139,9 @@ pub const PATH_RECORDS: usize = 7;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
+/// Flows that observe mode remembers as ones that closed mode would drop: every row of a host, and
+/// as many of the span before.
+pub const OBSERVED_FLOWS: usize = PIT_ROWS_HOST;
 /// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
 /// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;

@@ -27,6 +27,8 @@ pub enum Timer {
     Answer(NegotiationId),
     /// Nobody behind this router answered a question that passed.
     Unanswered(NegotiationId),
+    /// Another agent may have taken over a flow that this router protects.
+    Handover(HostPair),
     /// A session of others whose second signature has not passed may be forgotten.
     Tentative(NegotiationId),
     /// A CDN has let packets go first and is to be sent.
@@ -45,6 +47,7 @@ impl Timer {
             Self::Session(_) => "session",
             Self::Answer(_) => "answer",
             Self::Unanswered(_) => "unanswered",
+            Self::Handover(_) => "handover",
             Self::Tentative(_) => "tentative",
             Self::Confirm(_) => "confirm",
             Self::OtherCarrier(_) => "other-carrier",

@@ -12,6 +12,7 @@ use crate::matrix::oracle::{Agent, Standing};
 use crate::mgmt::Admission;
 use crate::packet::NodeId;
 use crate::sim::Sim;
+use ge_core::ClearReason;
 use ge_core::io::FlowSnapshot;
 use ge_core::mode::{Prefix, Role};
 use ge_core::{Mode, Transit};
@@ -183,12 +184,23 @@ impl Chain {
     /// What the agent at this place among the agents thinks of the flow.
     #[must_use]
     pub fn row(&self, sim: &Sim, at: usize) -> Option<FlowSnapshot> {
-        let (node, outside) = self.agents[at];
-        let (inside, beyond) = match outside {
+        let (inside, beyond) = self.sides(at);
+        sim.row_between(self.agents[at].0, inside, beyond)
+    }
+
+    /// Why this agent, observing, would drop the flow if it were closed.
+    #[must_use]
+    pub fn would_drop(&self, sim: &Sim, at: usize) -> Option<ClearReason> {
+        let (inside, beyond) = self.sides(at);
+        sim.would_drop(self.agents[at].0, inside, beyond)
+    }
+
+    /// The machine on the inner side of an agent's outside interface, and the other one.
+    fn sides(&self, at: usize) -> (NodeId, NodeId) {
+        match self.agents[at].1 {
             Outside::Destination => (self.source(), self.destination()),
             Outside::Source => (self.destination(), self.source()),
-        };
-        sim.row_between(node, inside, beyond)
+        }
     }
 }
 

@@ -53,12 +53,12 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Figures: `first-packet` and `flood` in the lab, `micro` for functions
+    /// Figures: `first-packet`, `path` and `flood` in the lab, `micro` for functions
     Bench {
         /// What to measure
         #[arg(value_enum)]
         what: bench::What,
-        /// Print JSON, where there is some
+        /// One JSON object instead of a table
         #[arg(long)]
         json: bool,
     },
@@ -87,6 +87,12 @@ enum Task {
     DemoInside {
         #[arg(long)]
         shell: bool,
+    },
+    /// First process of the path measurement's nest
+    #[command(name = "@path", hide = true)]
+    PathInside {
+        #[arg(long)]
+        json: bool,
     },
     /// First process of the matrix's nest
     #[command(name = "@matrix", hide = true)]
@@ -133,6 +139,7 @@ fn run() -> Result<ExitCode> {
         }
         Task::E2e { names, jobs, .. } => closed(e2e_task::run(&names, jobs)?),
         Task::Bench { what, json } => bench::run(what, json),
+        Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
         Task::FloodInside { json } => bench::flood(json),
         Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),

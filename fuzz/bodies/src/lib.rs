@@ -30,7 +30,7 @@ pub mod domain;
 
 pub use agent::{
     config_file, control_answer, control_request, enrolment_file, identity_file, member,
-    sealed_membership, version_file,
+    memory_file, sealed_membership, version_file,
 };
 pub use between::{Passing, between};
 pub use cookie::{cookie, scene_cookie};
@@ -70,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     ("enrolment_file", enrolment_file),
     ("version_file", version_file),
     ("sealed_membership", sealed_membership),
+    ("memory_file", memory_file),
     ("netlink", netlink),
     ("echo_reply", echo_reply),
 ];

@@ -12,7 +12,7 @@
 //! A router believes no one's action: it computes the decision again and commits only what both
 //! ends signed. Sharing a group with them is not needed for that. Source: PROTOCOL.md 2.3, 2.4.
 
-use super::decide::decide;
+use super::decide::{decide, is_content};
 use super::offer::Rgi;
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal, verify_witness};
@@ -88,6 +88,8 @@ pub struct Committed {
 pub struct Answered {
     /// Mode of the agent that sent it.
     pub mode: Mode,
+    /// The flow is refused for good.
+    pub refuses: bool,
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
@@ -99,7 +101,7 @@ pub struct Answered {
 
 impl Witness<'_> {
     /// The RGI with this agent's record; unchanged if it is there already, or if no further one
-    /// fits.
+    /// fits. And whether this agent is content with the two ends.
     ///
     /// # Errors
     /// [`Reject`] if the RGI is not of this domain; whether to pass it is the caller's choice.
@@ -108,15 +110,16 @@ impl Witness<'_> {
         message: &[u8],
         rng: &mut Rng,
         unix: UnixTime,
-    ) -> Result<Vec<u8>, Reject> {
+    ) -> Result<(Vec<u8>, bool), Reject> {
         let (header, keys, _) = authentic(self.keyring, message, Kind::Rgi, unix)?;
         let rgi = Rgi::open(&header, message, keys)?;
         let said = Said { digest: rgi.path.digest, e_r: *rgi.parts.ephemeral, sids: rgi.sids };
         let is_there = rgi.records.iter().any(|record| self.is_own(record, &said));
         if is_there || rgi.records.len() >= PATH_RECORDS {
-            return Ok(message.to_vec());
+            return Ok((message.to_vec(), true));
         }
         let record = self.record(&rgi, &said, unix);
+        let content = is_content(&record);
         let sealed = path::seal(&keys.record, Use::Record, rgi.sids, &record.emit(), rng);
         let (covered, _) = split_mac(message).ok_or(Malformed::new("RGI", "too short"))?;
         let length = message.len() + sealed.len();
@@ -126,7 +129,7 @@ impl Witness<'_> {
         longer.extend_from_slice(covered.get(HEADER_LEN..).unwrap_or_default());
         longer.extend_from_slice(&sealed);
         tags::append_mac1(&mut longer, &keys.mac1);
-        Ok(longer)
+        Ok((longer, content))
     }
 
     fn record(&self, rgi: &Rgi<'_>, said: &Said, unix: UnixTime) -> Record {
@@ -263,6 +266,10 @@ impl Tentative {
         if path::sids(&header) != self.sids || epoch != self.domain_epoch {
             return Err(Reject::Unexpected);
         }
+        // Policy may have changed since the MPIT passed.
+        if keyring.consent() != self.consent {
+            return Err(Reject::Stale);
+        }
         let opened = path::open(&keys.record, Use::Cdn, self.sids, CdnParts::parse(message)?.path)
             .ok_or(Reject::BadSeal("CDN path part"))?;
         let path = CdnPath::parse(&opened)?;
@@ -314,8 +321,11 @@ impl Answered {
         let own = keyring.accepted_groups(unix);
         let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &facts.e_i));
         Ok(Self {
-            mode: facts.standing.mode,
-            shares: facts.place == Place::Destination && tags::matching(&facts.tags, own) != 0,
+            mode: facts.word(),
+            refuses: facts.refuses,
+            shares: !facts.refuses
+                && facts.place == Place::Destination
+                && tags::matching(&facts.tags, own) != 0,
             from: reference(&facts.certificate),
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
@@ -331,10 +341,17 @@ impl SeenDde {
         super::received::read_clear(keyring, message, unix)
     }
 
-    /// A signed NOMATCH of this agent, which is not the destination's last.
+    /// A signed NOMATCH of this agent, which is not the destination's last. `for_good`: somebody
+    /// further on refuses the flow, whatever this agent's mode.
     #[must_use]
-    pub fn refuse(&self, witness: &Witness<'_>, rng: &mut Rng, unix: UnixTime) -> Option<Vec<u8>> {
-        create_nomatch(witness.keyring, self, true, witness.place, rng, unix)
+    pub fn refuse(
+        &self,
+        witness: &Witness<'_>,
+        for_good: bool,
+        rng: &mut Rng,
+        unix: UnixTime,
+    ) -> Option<Vec<u8>> {
+        create_nomatch(witness.keyring, self, (true, witness.place, for_good), rng, unix)
     }
 }
 

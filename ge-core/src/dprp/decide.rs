@@ -26,7 +26,7 @@ pub(super) fn decide(records: &[Record]) -> Result<Vec<TableRow>, [u8; 8]> {
 }
 
 /// Whether the agent lets a session of the two ends pass.
-fn is_content(record: &Record) -> bool {
+pub(super) fn is_content(record: &Record) -> bool {
     match record.consent {
         Consent::Open | Consent::Closed(Transit::Any) => true,
         Consent::Closed(Transit::Strict) => false,

@@ -29,7 +29,7 @@ use crate::wire::dprp::{Header, Kind, MAC_LEN, Standing, assemble, emit_flow};
 pub struct NoMatch {
     /// The agent, verified.
     pub peer: Certificate,
-    /// Its mode.
+    /// Its mode, or closed if it says that somebody further on refuses.
     pub mode: Mode,
     /// Reference of its certificate.
     pub from: [u8; 8],
@@ -253,7 +253,7 @@ impl Initiator {
         if !sign::verify(&peer.identity_key, &text, &facts.signature) {
             return Err(Reject::BadSignature);
         }
-        let mode = facts.standing.mode;
+        let mode = facts.word();
         match keyring.shared_group(&peer) {
             Some(group) if offer.needs_key(keyring, &facts, unix) => Err(Reject::OtherEpoch(group)),
             _ => Ok(NoMatch { peer, mode, from: reference(&facts.certificate) }),

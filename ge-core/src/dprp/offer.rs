@@ -131,7 +131,7 @@ impl Offer {
         facts: &NoMatchFacts,
         unix: UnixTime,
     ) -> Result<Certificate, Reject> {
-        match (facts.place, facts.standing.mode) {
+        match (facts.place, facts.word()) {
             (Place::Destination, _) => {
                 peer::verify_peer(keyring, &self.claim(&facts.certificate, facts.standing), unix)
             }
@@ -155,7 +155,8 @@ impl Offer {
     ) -> bool {
         let own = keyring.accepted_groups(unix);
         let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &self.e_i));
-        let refuses = facts.standing.mode == Mode::Closed && tags::matching(&facts.tags, own) != 0;
+        let refuses = facts.refuses
+            || facts.standing.mode == Mode::Closed && tags::matching(&facts.tags, own) != 0;
         let asked = self.proposal.purpose == Purpose::Protect;
         asked && facts.place == Place::Destination && !refuses
     }

@@ -185,7 +185,8 @@ impl ReceivedDde {
         unix: UnixTime,
     ) -> Option<Vec<u8>> {
         let dde = SeenDde { id: self.id, e_i: self.ephemeral, domain_epoch: self.domain_epoch };
-        create_nomatch(keyring, &dde, router, Place::Destination, rng, unix)
+        let place = Place::Destination;
+        create_nomatch(keyring, &dde, (router, place, false), rng, unix)
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything the path part says")]
@@ -241,8 +242,7 @@ pub struct SeenDde {
 pub(super) fn create_nomatch(
     keyring: &Keyring,
     dde: &SeenDde,
-    router: bool,
-    place: Place,
+    (router, place, refuses): (bool, Place, bool),
     rng: &mut Rng,
     unix: UnixTime,
 ) -> Option<Vec<u8>> {
@@ -256,6 +256,7 @@ pub(super) fn create_nomatch(
         e_i: dde.e_i,
         standing: own_standing(keyring, router),
         place,
+        refuses,
         tags: tags::fill_slots(own_tags, rng),
         certificate: keyring.certificate().to_vec(),
         signature: [0; SIGNATURE_LEN],

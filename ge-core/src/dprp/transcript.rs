@@ -7,7 +7,7 @@
 //! sig_I    = Ed25519(IK_I, "gscip/1 mpit" | decision)
 //! sig_R    = Ed25519(IK_R, "gscip/1 cdn"  | decision | SHA-256(MPIT path part as sent))
 //! NOMATCH  = Ed25519(IK_R, "gscip/1 nomatch" | domain 8 | sid_i 8 | e_i 32 | standing 2 |
-//!                          place 1 | tags 64 | SHA-256(cert_R) 32)
+//!                          place 1 | refuses 1 | tags 64 | SHA-256(cert_R) 32)
 //! ```
 
 use super::SessionParameters;
@@ -74,9 +74,9 @@ pub(super) fn nomatch_text(
     sid_i: NegotiationId,
     facts: &NoMatchFacts,
 ) -> Vec<u8> {
-    let NoMatchFacts { e_i, standing, place, tags, certificate, signature: _ } = facts;
+    let NoMatchFacts { e_i, standing, place, refuses, tags, certificate, signature: _ } = facts;
     let hash = crypto::sha256(&[certificate]);
     let label: &[u8] = b"gscip/1 nomatch";
-    let (standing, place) = (standing.emit(), [place.emit()]);
+    let (standing, place) = (standing.emit(), [place.emit(), u8::from(*refuses)]);
     [label, &domain.0, &sid_i.0, e_i, &standing, &place, tags.as_flattened(), &hash].concat()
 }

@@ -530,7 +530,7 @@ impl Engine {
             }
             Some(RowState::Pending(mut pending)) => {
                 self.abandon(&pending.negotiation);
-                self.became_protected(pair, took);
+                self.became_protected(pair, took, now);
                 let held = pending.held.take(&mut self.held);
                 self.release_sealed(held, now);
             }
@@ -538,13 +538,13 @@ impl Engine {
                 if let Some(negotiation) = plain.background {
                     self.abandon(&negotiation);
                 }
-                self.became_protected(pair, took);
+                self.became_protected(pair, took, now);
             }
             Some(RowState::Transit(transit)) => {
                 self.forget_transit(&transit);
-                self.became_protected(pair, took);
+                self.became_protected(pair, took, now);
             }
-            None => self.became_protected(pair, took),
+            None => self.became_protected(pair, took, now),
         }
     }
 

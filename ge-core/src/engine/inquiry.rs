@@ -28,9 +28,8 @@ impl Engine {
         let Some(row) = self.pit.get(pair) else { return };
         let Some(own) = row.protected() else { return };
         let (inner, interface) = (&own.inner, row.interface);
-        let due = own.theirs
-            && row.last_used > inner.asked_at
-            && now.mono.since(inner.asked_at) >= inner.patience;
+        let due =
+            row.last_used > inner.asked_at && now.mono.since(inner.asked_at) >= inner.patience;
         if !due || !self.surveys.take(SURVEYS_PER_SECOND, now.mono) {
             return;
         }
@@ -61,7 +60,7 @@ impl Engine {
     pub(super) fn consume_inquiry(&mut self, pair: HostPair, message: &[u8], kind: Kind, now: Now) {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
-        let (current, inner) = (own.current, &mut own.inner);
+        let (current, theirs, inner) = (own.current, own.theirs, &mut own.inner);
         let Some(asked) = &inner.asked else { return };
         if kind != Kind::NoMatch {
             return self.dropped_in(crate::DropReason::BadMessage);
@@ -74,11 +73,12 @@ impl Engine {
         };
         // A closed agent in the part that is in clear is never content (rule 3): it becomes the
         // end, or the flow is refused.
-        let news = mode == Mode::Closed || inner.known != Some(from);
-        inner.known = Some(from);
+        let news = theirs && inner.known != Some(from);
         inner.asked = None;
         self.negotiations.remove(&id);
-        if news {
+        if mode == Mode::Closed {
+            self.heard_refusal(pair, now);
+        } else if news {
             self.send_yield(current, now);
         }
     }
@@ -92,9 +92,9 @@ impl Engine {
         beyond: Option<[u8; 8]>,
         now: Now,
     ) {
-        let (theirs, known) = match before {
-            Some(RowState::Protected(old)) => (old.theirs, old.inner.known),
-            Some(_) | None => (true, None),
+        let (theirs, known, patience) = match before {
+            Some(RowState::Protected(old)) => (old.theirs, old.inner.known, old.inner.patience),
+            Some(_) | None => (true, None, INQUIRY_FIRST),
         };
         // Inside the session nobody further in was asked.
         let known = if via.is_clear() { beyond.or(known) } else { known };
@@ -105,6 +105,6 @@ impl Engine {
         }
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         own.theirs = theirs;
-        own.inner = Inner { known, asked: None, asked_at: now.mono, patience: INQUIRY_FIRST };
+        own.inner = Inner { known, asked: None, asked_at: now.mono, patience };
     }
 }

@@ -14,7 +14,7 @@ use crate::limits::{
     REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
-use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
+use crate::{ClearReason, DropReason, Mode, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use rand_core::Rng as _;
 
@@ -181,10 +181,13 @@ impl Engine {
     /// every five minutes. It is asked less and less often.
     fn still_clear(&mut self, pair: HostPair, now: Now) {
         if let Some(Row { state: RowState::Clear(plain), .. }) = self.pit.get_mut(pair) {
+            let reason = ClearReason::of(plain.reason);
             plain.until = now.mono + NEGATIVE_LIFETIME;
             plain.ask_again = now.mono + plain.patience;
             plain.patience = (2 * plain.patience).min(ASK_AGAIN_LAST);
             self.timers.set(plain.ask_again, Timer::AskAgain(pair));
+            // Closed mode has come to its verdict by now.
+            self.would_drop(pair, reason, now);
         }
     }
 
@@ -287,7 +290,7 @@ impl Engine {
         } else if direct {
             let held = self.protect_row(pair, agreed, index);
             self.send_attempt(pair, now); // MPIT first, then the data behind it
-            self.became_protected(pair, took);
+            self.became_protected(pair, took, now);
             self.release_sealed(held, now);
         } else {
             // What went in clear until now waits as well: the pair is protected from here on.
@@ -340,7 +343,7 @@ impl Engine {
         };
         let held = self.protect_row(pair, agreed, index);
         self.confirmed(pair, index, now);
-        self.became_protected(pair, agreed.took);
+        self.became_protected(pair, agreed.took, now);
         self.release_sealed(held, now);
         Ok(())
     }
@@ -447,7 +450,7 @@ impl Engine {
     }
 
     /// Somebody on the path refuses the flow: whatever its row was, it is dropped now.
-    fn turn_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
+    pub(super) fn turn_dropped(&mut self, pair: HostPair, reason: NegotiationResult, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
         match &mut row.state {
             RowState::Pending(pending) => {
@@ -466,6 +469,7 @@ impl Engine {
                 }
                 self.forget_offload(pair);
                 self.timers.set(until, Timer::RowAge(pair));
+                self.tell_inner(pair, now);
             }
             // New keys were refused; the next packet asks anew and hears why.
             RowState::Protected(protected) => {

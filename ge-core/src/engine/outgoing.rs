@@ -19,7 +19,7 @@ use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
-use crate::{DropReason, Mode, Now};
+use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
 
 /// Where the IP packet starts in a captured frame.
@@ -55,10 +55,10 @@ impl Engine {
         if is_link_control(packet, &view) {
             return Outgoing::PutBack;
         }
-        if is_many(view.destination) {
-            return self.unless_closed(packet.len(), DropReason::Multicast);
-        }
         let pair = HostPair::new(view.source, view.destination);
+        if is_many(view.destination) {
+            return self.unless_closed(packet.len(), pair, ClearReason::Multicast, now);
+        }
         if self.is_router()
             && let Some(verdict) = self.others_leave(frame, &view, pair, now)
         {
@@ -67,7 +67,7 @@ impl Engine {
         let packet = &frame.bytes[PACKET_AT..];
         if !self.is_ours(pair, now) {
             // A host agent stands for its own addresses only; what it forwards is not its to seal.
-            return self.unless_closed(packet.len(), DropReason::ClosedMode);
+            return self.unless_closed(packet.len(), pair, ClearReason::Forwarded, now);
         }
         match self.find_row(pair) {
             Found::Nothing => self.first_packet(frame, &view, pair, now),
@@ -154,20 +154,32 @@ impl Engine {
         let fresh = now.mono.since(transit.since) < TRANSIT_GRACE;
         if fresh && self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
+            self.note_clear(pair, ClearReason::BesideTransit, now);
             return Outgoing::PutBack;
         }
         self.forget_row(pair);
         self.first_packet(frame, view, pair, now)
     }
 
-    fn unless_closed(&mut self, bytes: usize, reason: DropReason) -> Outgoing {
-        match self.mode() {
-            Mode::Open => {
+    fn unless_closed(
+        &mut self,
+        bytes: usize,
+        pair: HostPair,
+        reason: ClearReason,
+        now: Now,
+    ) -> Outgoing {
+        match (self.mode(), reason) {
+            (Mode::Open, _) => {
                 self.count_clear_out(bytes);
+                self.note_clear(pair, reason, now);
                 Outgoing::PutBack
             }
-            Mode::Closed => {
-                self.dropped_out(reason);
+            (Mode::Closed, ClearReason::Multicast) => {
+                self.dropped_out(DropReason::Multicast);
+                Outgoing::Consumed
+            }
+            (Mode::Closed, _) => {
+                self.dropped_out(DropReason::ClosedMode);
                 Outgoing::Consumed
             }
         }
@@ -217,6 +229,7 @@ impl Engine {
     fn unasked(&mut self, packet: &[u8], view: &IpView, pair: HostPair, now: Now) -> Outgoing {
         if self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
+            self.note_clear(pair, ClearReason::CannotAsk, now);
             return Outgoing::PutBack;
         }
         self.dropped_out(DropReason::CannotAsk);
@@ -300,6 +313,7 @@ impl Engine {
             self.offload_bypass(pair);
         }
         self.count_clear_out(bytes);
+        self.note_clear(pair, ClearReason::OutOfScope, now);
         Outgoing::PutBack
     }
 
@@ -309,6 +323,7 @@ impl Engine {
         if let Some(row) = self.pit.get_mut(pair) {
             row.count_out(bytes, now.mono);
         }
+        self.still_observed(pair, now);
         self.ask_again(pair, now);
         self.offload_bypass(pair);
         Outgoing::PutBack
@@ -321,6 +336,7 @@ impl Engine {
             row.last_used = now.mono;
         }
         self.ask_again(pair, now);
+        self.tell_inner(pair, now);
         self.prohibit(&packet, view);
         Outgoing::Consumed
     }
@@ -396,7 +412,10 @@ impl Engine {
         }
         self.timers.set(until, Timer::RowAge(pair));
         self.timers.set(ask_again, Timer::AskAgain(pair));
-        self.counters.clear_fallbacks += 1;
+        self.counters.clear_fallbacks[ClearReason::of(reason) as usize] += 1;
+        if !keep_asking {
+            self.would_drop(pair, ClearReason::of(reason), now);
+        }
         self.event(Event::ClearFallback { pair, result: reason });
         for frame in held {
             self.counters.held[0] += 1;
@@ -404,6 +423,7 @@ impl Engine {
             self.emit(Output::PutBack(frame));
         }
         self.offload_bypass(pair);
+        self.release_withheld(pair, now);
     }
 
     /// Gives a pending flow its discard verdict: the held packets die, their programs are told.
@@ -427,6 +447,7 @@ impl Engine {
                 self.prohibit(packet, &view);
             }
         }
+        self.release_withheld(pair, now);
     }
 
     /// The row's lifetime is over, or nobody used it.

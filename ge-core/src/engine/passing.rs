@@ -13,14 +13,16 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Row, RowState, SealedPath};
+use super::row::{Phase, Row, RowState, SealedPath};
+use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
-use crate::dprp::{Answered, Reject, SeenDde, Tentative, Witness};
+use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, consume_dde};
 use crate::flow::HostPair;
 use crate::id::NegotiationId;
-use crate::io::{Output, Transmit};
+use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    PASSING, TENTATIVE_LIFETIME, UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN,
+    UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -42,11 +44,18 @@ pub(super) struct Passing {
     tentative: BTreeMap<NegotiationId, (Tentative, Instant)>,
     /// Sessions that pass, by where their datagrams go.
     pub(super) sealed: BTreeMap<SealedPath, HostPair>,
+    /// Answers that inner agents get when this router knows its own verdict.
+    pub(super) withheld: BTreeMap<HostPair, Withheld>,
+    /// Questions of inner agents that are on their way.
+    pub(super) questions: BTreeMap<HostPair, Question>,
+    /// Flows that somebody further in refused, and until when that counts.
+    refusals: BTreeMap<HostPair, Instant>,
 }
 
 struct Asked {
     message: Vec<u8>,
     arrival: Arrival,
+    place: Place,
     since: Instant,
     /// How often the question was repeated inwards.
     repeats: u32,
@@ -63,7 +72,15 @@ pub(super) enum Passage {
 
 impl Passing {
     pub(super) fn new(secret: Secret32) -> Self {
-        Self { secret, asked: BTreeMap::new(), tentative: BTreeMap::new(), sealed: BTreeMap::new() }
+        Self {
+            secret,
+            asked: BTreeMap::new(),
+            tentative: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            withheld: BTreeMap::new(),
+            questions: BTreeMap::new(),
+            refusals: BTreeMap::new(),
+        }
     }
 
     /// DDEs that wait for an answer from behind this router.
@@ -72,7 +89,8 @@ impl Passing {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.asked.len().max(self.tentative.len())
+        let waiting = self.withheld.len().max(self.questions.len()).max(self.refusals.len());
+        self.asked.len().max(self.tentative.len()).max(waiting)
     }
 }
 
@@ -134,23 +152,24 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         let SeenDde { id, .. } = self.see_dde(message, now)?;
-        match place {
-            Place::Source => {
-                self.yield_to_inner(arrival.pair, now);
-                return Ok(Passage::On);
-            }
-            Place::Between => return Ok(Passage::On),
-            Place::Destination => {}
+        self.contest(message, place, arrival.pair, now);
+        if place == Place::Source {
+            self.note_question(message, arrival, now);
         }
+        let wait = match (place, self.mode()) {
+            (Place::Source, _) | (Place::Between, Mode::Open) => return Ok(Passage::On),
+            (Place::Between, Mode::Closed) => BETWEEN_WAIT,
+            (Place::Destination, _) => self.unanswered_wait(arrival.flow().remote.0),
+        };
         if self.answers.answered(message, arrival.pair) {
             self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }
         let room = self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&id);
         if self.may_keep(message, arrival, now) && room {
-            let asked = Asked { message: message.to_vec(), arrival, since: now.mono, repeats: 0 };
+            let (message, since) = (message.to_vec(), now.mono);
+            let asked = Asked { message, arrival, place, since, repeats: 0 };
             self.passing.asked.insert(id, asked);
-            let wait = self.unanswered_wait(arrival.flow().remote.0);
             self.timers.set(now.mono + wait, Timer::Unanswered(id));
             self.timers.set(now.mono + TENTATIVE_LIFETIME, Timer::Unanswered(id));
         }
@@ -162,12 +181,39 @@ impl Engine {
         SeenDde::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())
     }
 
-    /// An agent behind this router asks for a flow that the router protects itself: it came up or
-    /// moved in. The other end must know that the flow may change hands.
-    fn yield_to_inner(&mut self, pair: HostPair, now: Now) {
-        let current = self.pit.get(pair).and_then(Row::protected).map(|own| own.current);
-        if let Some(index) = current {
+    /// Another agent asks for a flow that this router protects: it came up or moved in, or it is the
+    /// other end that asks again. The router's session ends unless it is used from here on; and if
+    /// the other agent is behind this router, the other end must know that the flow may change hands.
+    fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
+        let Some(keyring) = self.keyring.as_ref() else { return };
+        let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
+        // An old question, sent again by whoever heard it, is no news.
+        if consume_dde(keyring, message, Binding::Fresh, now.unix).is_err() {
+            return;
+        }
+        own.contested = Some(now.mono);
+        let index = own.current;
+        self.timers.set(now.mono + HANDOVER, Timer::Handover(pair));
+        if place == Place::Source {
             self.send_yield(index, now);
+        }
+    }
+
+    /// Another agent asked for the flow a while ago. If no packet of it came here since, they take
+    /// another way, or none: the row would only show what was.
+    pub(super) fn handover_over(&mut self, pair: HostPair, now: Now) {
+        let Some(row) = self.pit.get(pair) else { return };
+        let Some(own) = row.protected() else { return };
+        let Some(since) = own.contested.filter(|at| now.mono.since(*at) >= HANDOVER) else {
+            return;
+        };
+        let (current, renewing) = (own.current, own.rekey.is_some());
+        let created = self.sessions.get(current).map(|session| session.created);
+        let used = row.last_used > since || created.is_some_and(|at| at > since);
+        if !used && !renewing {
+            self.send_end(current, now);
+            self.forget_row(pair);
+            self.event(Event::PeerGone { pair, reason: "another agent took over" });
         }
     }
 
@@ -194,15 +240,33 @@ impl Engine {
             self.passing.asked.remove(&id);
             return;
         }
+        let arrival = asked.arrival;
+        if self.is_way_back(arrival) {
+            self.passing.asked.remove(&id);
+            return;
+        }
+        let Some(asked) = self.passing.asked.get_mut(&id) else { return };
         asked.repeats += 1;
-        let again = asked.repeats <= UNANSWERED_REPEATS;
-        let (message, arrival) = (asked.message.clone(), asked.arrival);
+        let again = asked.place == Place::Destination && asked.repeats <= UNANSWERED_REPEATS;
+        let (message, arrival, place) = (asked.message.clone(), asked.arrival, asked.place);
         if again {
             self.send_along(arrival, &message);
             self.timers.set(now.mono + UNANSWERED_AGAIN, Timer::Unanswered(id));
-        } else if let Err(reason) =
+            return;
+        }
+        let refusal = self.passing.refusals.get(&arrival.pair);
+        let refused =
+            refusal.is_some_and(|until| *until > now.mono) && self.could_answer(&message, now);
+        let result = if place == Place::Destination && !refused {
             self.consume_question(id, &message, arrival.via(), Some(arrival), now)
-        {
+        } else {
+            self.passing.asked.remove(&id);
+            let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
+            self.see_dde(&message, now)
+                .and_then(|seen| self.refuse_passing(&seen, place, refused, back, now))
+                .map(|_| ())
+        };
+        if let Err(reason) = result {
             self.dropped_in(reason);
         }
     }
@@ -228,7 +292,10 @@ impl Engine {
                 }
                 Ok(Passage::Stop)
             }
-            (_, Mode::Closed) => self.refuse_passing(&seen, place, arrival, now),
+            (_, Mode::Closed) => {
+                self.passing.asked.remove(&seen.id);
+                self.refuse_passing(&seen, place, false, arrival, now)
+            }
             (Place::Source | Place::Between, Mode::Open) => Ok(Passage::On),
         }
     }
@@ -242,11 +309,18 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         self.passing.asked.remove(&header.sid_i);
+        self.passing.refusals.remove(&arrival.pair);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let longer =
+        let (longer, content) =
             witness.add_record(message, rng, now.unix).map_err(|reject| reject.drop_reason())?;
+        if !content {
+            self.unfounded(arrival.pair, now);
+        }
+        if place == Place::Source {
+            self.give_way(arrival.pair);
+        }
         if longer == message {
             return Ok(Passage::On);
         }
@@ -266,8 +340,12 @@ impl Engine {
         let answered =
             Answered::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
         let asked = self.passing.asked.remove(&header.sid_i);
+        if self.is_way_back(arrival) && answered.mode == Mode::Open {
+            return Ok(Passage::On);
+        }
         match (place, answered.mode) {
             (Place::Destination, Mode::Open) => {
+                self.passing.refusals.remove(&arrival.pair);
                 if let Some(Asked { message, .. }) = asked
                     && self.take_over(&message, arrival, now)?
                 {
@@ -275,17 +353,69 @@ impl Engine {
                     return Ok(Passage::Stop);
                 }
             }
-            // We can protect the rest of the path ourselves, and shall be asked to by the first
-            // packet in clear: whoever asked now must not be told to give up.
-            (Place::Source, Mode::Open) if answered.shares => return Ok(Passage::On),
-            (Place::Source, Mode::Closed) if answered.shares => return Ok(Passage::Stop),
-            (Place::Source | Place::Destination | Place::Between, _) => {}
+            (Place::Destination, Mode::Closed) => {
+                self.heard_refusal(arrival.pair, now);
+                // Who asked can be protected up to here, and so the refusal is about the part in
+                // clear: nobody nearer to the source may take the rest upon itself.
+                if asked.is_some_and(|asked| self.could_answer(&asked.message, now)) {
+                    return self.refuse_passing(&answered.dde, place, true, arrival, now);
+                }
+            }
+            (Place::Source, _) => {
+                if let Some(passage) = self.withhold(message, &answered, arrival, now)? {
+                    return Ok(passage);
+                }
+            }
+            (Place::Between, _) => {}
         }
         // A refusal stays who refused's: in our own name, tags would offer what it has ruled out.
         if self.mode() == Mode::Open || answered.mode == Mode::Closed {
             return Ok(Passage::On);
         }
-        self.refuse_passing(&answered.dde, place, arrival, now)
+        self.refuse_passing(&answered.dde, place, false, arrival, now)
+    }
+
+    /// An inner agent found its other end: it comes first, and what this router asks about the same
+    /// flow would seal it twice. What it has agreed on already, it yields when that is confirmed.
+    fn give_way(&mut self, pair: HostPair) {
+        self.question_answered(pair);
+        let asking = self.pit.get(pair).is_some_and(|row| {
+            let phase = row.negotiation().map(|negotiation| negotiation.phase);
+            row.protected().is_none() && phase == Some(Phase::ExpectRgi)
+        });
+        if asking {
+            self.forget_row(pair);
+        }
+    }
+
+    /// Another agent asks for a flow that this router protects, and by the rule the flow is refused.
+    /// Who asked first for it has to ask again, or has asked in vain.
+    pub(super) fn unfounded(&mut self, pair: HostPair, now: Now) {
+        let Some(own) = self.pit.get(pair).and_then(Row::protected) else { return };
+        if own.theirs {
+            self.send_yield(own.current, now);
+        } else {
+            self.turn_dropped(pair, NegotiationResult::Refused, now);
+        }
+    }
+
+    /// Whether a question offers a group of ours.
+    fn could_answer(&self, dde: &[u8], now: Now) -> bool {
+        let Some(keyring) = self.keyring.as_ref() else { return false };
+        consume_dde(keyring, dde, Binding::Fresh, now.unix)
+            .is_ok_and(|dde| !dde.common_groups().is_empty())
+    }
+
+    /// Somebody further in refuses a flow.
+    pub(super) fn heard_refusal(&mut self, pair: HostPair, now: Now) {
+        let refusals = &mut self.passing.refusals;
+        if refusals.len() >= PASSING && !refusals.contains_key(&pair) {
+            refusals.retain(|_, until| *until > now.mono);
+        }
+        if refusals.len() < PASSING {
+            refusals.insert(pair, now.mono + REFUSAL_LIFETIME);
+        }
+        self.unfounded(pair, now);
     }
 
     fn mpit_passes(
@@ -371,11 +501,13 @@ impl Engine {
         Ok(true)
     }
 
-    /// Sends this agent's own NOMATCH in place of what passes.
-    fn refuse_passing(
+    /// Sends this agent's own NOMATCH in place of what passes. `for_good`: it does not speak for
+    /// itself, somebody further on refuses the flow.
+    pub(super) fn refuse_passing(
         &mut self,
         seen: &SeenDde,
         place: Place,
+        for_good: bool,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
@@ -383,7 +515,8 @@ impl Engine {
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let nomatch = seen.refuse(&witness, rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let nomatch =
+            seen.refuse(&witness, for_good, rng, now.unix).ok_or(DropReason::BadMessage)?;
         self.send_along(arrival, &nomatch);
         Ok(Passage::Stop)
     }

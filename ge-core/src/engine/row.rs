@@ -2,10 +2,11 @@
 
 use crate::addr::WireAddr;
 use crate::dprp::{Fault, Initiator, Reject};
+use crate::flow::HostPair;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
 use crate::io::NegotiationResult;
-use crate::limits::ASK_AGAIN_LAST;
+use crate::limits::{ASK_AGAIN_LAST, INQUIRY_FIRST};
 use crate::now::Instant;
 use crate::origin::Source;
 use crate::wire::dprp::rgi::Record;
@@ -53,6 +54,8 @@ pub(super) struct SealedPath {
 pub(super) struct Transit {
     /// The initiator and the responder.
     pub(super) ends: [GeId; 2],
+    /// The two hosts, the flow's source first.
+    pub(super) flow: HostPair,
     /// Agents between the two ends, the one nearest the responder first.
     pub(super) path: Vec<Record>,
     /// Towards the initiator, towards the responder.
@@ -113,10 +116,11 @@ pub(super) struct Protected {
     /// The other end asked first. It is the one that asks again when the path has changed.
     pub(super) theirs: bool,
     pub(super) inner: Inner,
+    /// When another agent last asked for the flow.
+    pub(super) contested: Option<Instant>,
 }
 
 /// What a router that is an end knows of agents further in, on the way of what it opens.
-#[derive(Default)]
 pub(super) struct Inner {
     /// The one that said it shares no group with the other end, by its certificate.
     pub(super) known: Option<[u8; 8]>,
@@ -126,6 +130,13 @@ pub(super) struct Inner {
     pub(super) asked_at: Instant,
     /// How long after it the next one leaves, if the flow is in use.
     pub(super) patience: Duration,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        let asked_at = Instant::default();
+        Self { known: None, asked: None, asked_at, patience: INQUIRY_FIRST }
+    }
 }
 
 impl Protected {
@@ -141,6 +152,7 @@ impl Protected {
             took,
             theirs: false,
             inner: Inner::default(),
+            contested: None,
         }
     }
 }

@@ -337,8 +337,10 @@ impl Engine {
     }
 
     /// The flow's row turned protected.
-    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration) {
+    pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, now: Now) {
+        self.observed.forget(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
+        self.release_withheld(pair, now);
     }
 
     pub(super) fn rekeyed(&mut self, pair: HostPair, index: SessionIndex) {
@@ -526,6 +528,7 @@ impl Engine {
         }
         match row.state {
             RowState::Pending(mut pending) => {
+                self.passing.withheld.remove(&pair);
                 let dropped = pending.held.take(&mut self.held).len() as u64;
                 self.counters.held[1] += dropped;
             }

@@ -16,6 +16,7 @@ impl Engine {
                 Timer::Session(index) => self.check_session(index, armed, now),
                 Timer::Answer(id) => self.answer_aged(id, now),
                 Timer::Unanswered(id) => self.unanswered(id, now),
+                Timer::Handover(pair) => self.handover_over(pair, now),
                 Timer::Tentative(id) => self.tentative_aged(id, now),
                 Timer::Confirm(id) => self.send_cdn(id),
                 Timer::OtherCarrier(pair) => self.other_carrier(pair, now),

@@ -29,15 +29,20 @@ impl Engine {
         let to = |end: SessionParameters| SealedPath { to: end.wire, index: end.index };
         let paths = [to(committed.initiator_parameters), to(committed.responder_parameters)];
         let before = match self.pit.get_mut(pair) {
-            Some(Row { state: RowState::Transit(transit), .. }) => Some(transit.current),
+            Some(Row { state: RowState::Transit(transit), .. }) => {
+                Some((transit.flow, transit.current))
+            }
             Some(_) | None => None,
         };
         if before.is_none() {
             self.forget_row(pair);
         }
+        // Also the other end may renew the keys: that turns no flow around.
+        let (flow, before) = before.map_or((committed.pair, None), |(flow, at)| (flow, Some(at)));
         let until = now.mono + REJECT_AFTER_TIME + TENTATIVE_LIFETIME;
         let transit = Transit {
             ends: [committed.initiator, committed.responder],
+            flow,
             path: committed.path,
             current: paths,
             previous: before.filter(|before| *before != paths),
@@ -58,6 +63,15 @@ impl Engine {
         }
         self.timers.set(until, Timer::RowAge(pair));
         Ok(())
+    }
+
+    /// Whether a question is about the way back of a flow that two others protect. The flow's
+    /// direction decides who its ends are.
+    pub(super) fn is_way_back(&self, arrival: Arrival) -> bool {
+        match self.pit.get(arrival.pair).map(|row| &row.state) {
+            Some(RowState::Transit(transit)) => transit.flow == arrival.flow().reversed(),
+            Some(_) | None => false,
+        }
     }
 
     /// Only the session in use and the one before it pass.

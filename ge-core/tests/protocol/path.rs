@@ -42,7 +42,7 @@ impl Between {
     }
 
     fn rgi(&self, message: &[u8]) -> Vec<u8> {
-        self.witness().add_record(message, &mut rng(7), NOW).unwrap()
+        self.witness().add_record(message, &mut rng(7), NOW).unwrap().0
     }
 
     fn mpit(&self, message: &[u8], unix: UnixTime) -> Result<Tentative, Reject> {
@@ -357,7 +357,7 @@ fn a_nomatch_from_the_path_counts_only_if_it_refuses() {
         let mut agent = Between::new(10, &[5], mode, Transit::Vouched);
         agent.place = place;
         let seen = SeenDde::read(&agent.keyring, &dde, NOW).unwrap();
-        let nomatch = seen.refuse(&agent.witness(), &mut rng(4), NOW).unwrap();
+        let nomatch = seen.refuse(&agent.witness(), false, &mut rng(4), NOW).unwrap();
         let read = initiator.consume_nomatch(&run.i, &nomatch, NOW);
         assert_eq!(read.is_ok(), counts, "{mode:?} {place:?}");
     }

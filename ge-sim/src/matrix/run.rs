@@ -85,7 +85,14 @@ pub fn observe(sim: &mut Sim, chain: &Chain, patience: Patience) -> Result<Obser
 /// Makes the world of a plan and starts its agents.
 #[must_use]
 pub fn world(seed: u64, v4: bool, groups: usize, plan: &Plan) -> (Sim, Chain) {
+    world_of(seed, v4, groups, plan, false)
+}
+
+/// [`world`], its open agents in observe mode if `observe` says so.
+#[must_use]
+pub fn world_of(seed: u64, v4: bool, groups: usize, plan: &Plan, observe: bool) -> (Sim, Chain) {
     let mut sim = Sim::with_family(seed, v4);
+    sim.mgmt.observe = observe;
     let _groups: Vec<GroupId> = (0..groups).map(|_| sim.group()).collect();
     let chain = Chain::build(&mut sim, plan);
     sim.start();
@@ -108,8 +115,15 @@ fn verdicts(sim: &Sim, chain: &Chain, proofs: &[Track]) -> Vec<Verdict> {
     for (at, (node, _)) in chain.agents.iter().enumerate() {
         let row = chain.row(sim, at);
         let reached = proofs.iter().any(|track| track.shown.contains(node));
-        let passed = proofs.iter().any(|track| got_past(chain, *node, track));
+        // What arrived got past everybody, also where nobody but the two ends can read it.
+        let passed = proofs.iter().any(|track| track.arrived > 0 || got_past(chain, *node, track));
+        // "Drops them, or never sees one because an agent before it does" (oracle): an agent that
+        // no packet reaches, and nobody asks, keeps a session of before until it is idle.
+        let cut_off = verdicts.contains(&Verdict::Discard)
+            && !reached
+            && proofs.iter().all(|track| track.arrived == 0);
         let verdict = match row.map(|row| row.verdict) {
+            Some("protected") if cut_off => Verdict::Discard,
             Some("protected") => Verdict::Protect,
             // Nothing comes by any more: its word from before does not count.
             Some("clear" | "transit") if verdicts.contains(&Verdict::Discard) && !reached => {

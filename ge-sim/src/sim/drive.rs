@@ -4,7 +4,9 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
+use crate::packet::{
+    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, message, readable_parcel,
+};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -14,7 +16,7 @@ use ge_core::flow::{Direction, HostPair};
 use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, VNET_LEN};
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
-use ge_core::wire::dprp::{Kind, MAGIC};
+use ge_core::wire::dprp::{Kind, MAGIC, peek};
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::udp::parse_udp;
@@ -240,17 +242,14 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) -> usize {
+        self.message_arrives(id, &packet, view);
         let pair = HostPair::new(view.destination, view.source);
-        if let Class::Message(kind, reply) = class(&packet) {
-            self.check.asked_by(id, pair, packet.len());
-            if kind == Kind::NoMatch && reply {
-                self.check.refused(id, pair);
-            }
-        }
         let for_data_port = is_sealed(&packet, view);
         if for_data_port && view.destination == self.node(id).addr {
+            // The kernel looks at a checksum before the socket does. Sealed data is let through with a
+            // wrong one all the same: its tag must do.
             if is_negotiation(&packet, view) && parse_udp(&packet, view).is_none() {
-                return 0; // its checksum is wrong, and a kernel drops it
+                return 0;
             }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
@@ -269,12 +268,16 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
+        let asked_before = self.row_is_pending(id, pair);
         let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
+        if self.row_is_pending(id, pair) && !asked_before {
+            self.check.asks(id, pair); // a router asks before an inner agent's packets come
+        }
         if done == Incoming::Deliver && sealed {
             self.sealed_passes(id, view);
         }
@@ -282,6 +285,17 @@ impl Sim {
             self.deliver_plaintext(id, packet, view, origin);
         }
         self.after(id)
+    }
+
+    /// For the books, if it is a message.
+    fn message_arrives(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
+        let Some((_, text)) = message(packet, view) else { return };
+        let Some(header) = peek(text) else { return };
+        let pair = HostPair::new(view.destination, view.source);
+        self.check.asked_by(id, pair, packet.len());
+        if header.kind == Kind::NoMatch {
+            self.check.refused(id, header.sid_i, pair);
+        }
     }
 
     /// Sealed datagrams: those that arrive together are given together, as the kernel does.
@@ -333,7 +347,9 @@ impl Sim {
             && is_sealed(packet, &view)
             && payload.len() <= segment;
         let payload = fits.then(|| payload.to_vec())?;
-        self.queue.pop(at);
+        if let Some((_, Event::Arrive { packet, .. })) = self.queue.pop(at) {
+            self.message_arrives(id, &packet, &view);
+        }
         Some(payload)
     }
 }

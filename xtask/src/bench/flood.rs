@@ -7,7 +7,8 @@
 //! `o` has the keys of a third member. Junk is the same requests with a wrong mac1. All share this
 //! machine, so that the senders' work delays what is measured too; the rate is what really left.
 
-use super::first_packet::{address, cpu_time, give_addresses};
+use super::first_packet::{address, give_addresses};
+use super::measure::cpu_time;
 use anyhow::{Context, Result, bail, ensure};
 use e2e::ping::Pinger;
 use e2e::programs::built;

@@ -4,7 +4,7 @@
 //! header 24 | salt 16 | sealed (486 + tag 16) | mac1 16                          558 bytes
 //!
 //! sealed, readable by every agent of the domain:
-//!   e_i 32 | standing 2 | place 1 | 0 | tags 8 x 8 | certificate 322 | signature 64
+//!   e_i 32 | standing 2 | place 1 | refuses 1 | tags 8 x 8 | certificate 322 | signature 64
 //! ```
 //!
 //! `sid_r` is zero: the responder keeps nothing. The ephemeral key of the DDE makes the answer fresh.
@@ -15,6 +15,7 @@ use super::cursor::Reader;
 use super::fields::{Place, Standing, emit_certificate, read_certificate};
 use super::rgi::{ShortTags, read_tags};
 use super::{HEADER_LEN, KEY_LEN, MAC_LEN, Malformed};
+use crate::Mode;
 use crate::crypto::sign::SIGNATURE_LEN;
 
 /// The sealed part of a NOMATCH.
@@ -37,6 +38,9 @@ pub struct NoMatchFacts {
     pub standing: Standing,
     /// Whose side of the flow it is on.
     pub place: Place,
+    /// The flow is refused for good, by somebody further on: whatever the mode, and whoever else could
+    /// protect it.
+    pub refuses: bool,
     /// Tags of its groups; unused slots are random.
     pub tags: ShortTags,
     /// The responder's certificate.
@@ -54,13 +58,19 @@ impl NoMatchFacts {
         Self::read(&mut Reader::new(plaintext)).ok_or(Malformed::new("NOMATCH", "facts"))
     }
 
+    /// Its mode, as far as the flow in question goes.
+    #[must_use]
+    pub const fn word(&self) -> Mode {
+        if self.refuses { Mode::Closed } else { self.standing.mode }
+    }
+
     /// The content to seal.
     #[must_use]
     pub fn emit(&self) -> Vec<u8> {
         [
             self.e_i.as_slice(),
             &self.standing.emit(),
-            &[self.place.emit(), 0],
+            &[self.place.emit(), u8::from(self.refuses)],
             self.tags.as_flattened(),
             &emit_certificate(&self.certificate),
             &self.signature,
@@ -71,11 +81,14 @@ impl NoMatchFacts {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let (e_i, standing) = (reader.array()?, Standing::read(reader)?);
         let place = Place::read(reader)?;
-        if reader.u8()? != 0 {
-            return None;
-        }
+        let refuses = match reader.u8()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
         let tags = read_tags(reader)?;
         let (certificate, signature) = (read_certificate(reader)?, reader.array()?);
-        reader.is_empty().then_some(Self { e_i, standing, place, tags, certificate, signature })
+        let facts = Self { e_i, standing, place, refuses, tags, certificate, signature };
+        reader.is_empty().then_some(facts)
     }
 }
