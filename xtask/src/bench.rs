@@ -48,13 +48,11 @@ pub(crate) fn run(what: What, as_json: bool) -> Result<ExitCode> {
             in_nest(&["ges", "gen", "mgmt-server"], &args)
         }
         What::Flood => {
-            cargo::build(&["ges", "mgmt-server", "benches"])?;
-            let json = as_json.then_some("--json");
+            cargo::build(&["benches"])?;
             let status = Command::new(built("benches")?).arg("flood").args(json).status()?;
             ensure!(status.success(), "the figures without a kernel failed");
-            let args: Vec<&str> = ["@flood"].into_iter().chain(json).collect();
-            let status = nest::command(&args)?.status().context("starting a nest")?;
-            Ok(u8::try_from(nest::exit_code(status)).map_or(ExitCode::FAILURE, ExitCode::from))
+            let args: Vec<_> = ["@flood"].into_iter().chain(json).collect();
+            in_nest(&["ges", "mgmt-server"], &args)
         }
         What::Micro => {
             let args = ["run", "--release", "--package", "benches", "--"];

@@ -7,6 +7,7 @@ mod negotiation;
 mod policy;
 mod rows;
 mod sessions;
+mod shares;
 
 use super::*;
 use crate::batch::SealedBatch;

@@ -97,7 +97,7 @@ fn part(
         "rss_kib_before": memory,
         "rss_kib_after": resident(asked)?,
         "cpu_cores": (cpu_time(asked)? - cpu).as_secs_f64() / took,
-        "under_load": asked.ges(&["metrics"])?.contains("ges_under_load 1"),
+        "under_load": asked.ges(&["metrics"])?.lines().any(|line| line == "ges_under_load 1"),
     }))
 }
 
