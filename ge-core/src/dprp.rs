@@ -34,7 +34,7 @@ mod transcript;
 
 pub use between::{Answered, Committed, Tentative, Witness};
 pub use initiator::{Initiator, NoMatch};
-pub use received::{ReceivedDde, SeenDde, consume_dde};
+pub use received::{ReceivedDde, SeenDde, Word, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;
 

@@ -12,6 +12,7 @@ use crate::matrix::oracle::{Agent, Standing};
 use crate::mgmt::Admission;
 use crate::packet::NodeId;
 use crate::sim::Sim;
+use ge_core::flow::HostPair;
 use ge_core::io::FlowSnapshot;
 use ge_core::mode::{Prefix, Role};
 use ge_core::{Mode, Transit};
@@ -183,12 +184,24 @@ impl Chain {
     /// What the agent at this place among the agents thinks of the flow.
     #[must_use]
     pub fn row(&self, sim: &Sim, at: usize) -> Option<FlowSnapshot> {
-        let (node, outside) = self.agents[at];
-        let (inside, beyond) = match outside {
+        let (inside, beyond) = self.sides(at);
+        sim.row_between(self.agents[at].0, inside, beyond)
+    }
+
+    /// Whether the agent at this place once protected the flow, and has not heard since that it
+    /// need not.
+    #[must_use]
+    pub fn is_wary(&self, sim: &Sim, at: usize) -> bool {
+        let (inside, beyond) = self.sides(at);
+        let pair = HostPair::new(sim.node(inside).addr, sim.node(beyond).addr);
+        sim.check.is_secured(self.agents[at].0, pair)
+    }
+
+    fn sides(&self, at: usize) -> (NodeId, NodeId) {
+        match self.agents[at].1 {
             Outside::Destination => (self.source(), self.destination()),
             Outside::Source => (self.destination(), self.source()),
-        };
-        sim.row_between(node, inside, beyond)
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
-use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, consume_dde};
+use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, Word, consume_dde};
 use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
@@ -308,9 +308,11 @@ impl Engine {
             return Err(DropReason::TableFull);
         }
         let router = !self.is_local(pair.local.0);
+        let word = if self.is_wary(pair, now) { Word::AsClosed } else { Word::Own };
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let reply =
-            dde.refuse(keyring, router, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let reply = dde
+            .refuse(keyring, router, word, &mut self.rng, now.unix)
+            .ok_or(DropReason::BadMessage)?;
         let answer = Answer {
             pair,
             interface,

@@ -74,7 +74,7 @@ fn read(change: impl Fn(&mut MpitPath), signs: bool) -> [Option<Reject>; 2] {
     let router = Domain::new(1).member(7, &[1]).keyring();
     let secret = Secret32([8; 32]);
     let witness = Witness { keyring: &router, secret: &secret, place: Place::Between };
-    scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap();
+    scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().0;
     let mpit = impaired(&mut scene, change, signs);
     let pair = scene.initiator.proposal().pair;
     let between = witness.consume_mpit(&mpit, pair, NOW).err();
