@@ -34,7 +34,8 @@ pub(crate) fn verdict(report: &StatusReport, check: bool) -> Exit {
 
 /// `flows`.
 pub(crate) fn flows(settings: &Settings, options: &FlowsOptions) -> Result<Exit, Failure> {
-    let Answer::Flows(report) = ask(settings, &Request::Flows { verdict: options.verdict })? else {
+    let FlowsOptions { verdict, would_drop, .. } = *options;
+    let Answer::Flows(report) = ask(settings, &Request::Flows { verdict, would_drop })? else {
         return Err(unexpected());
     };
     if options.json {

@@ -137,6 +137,9 @@ pub(crate) struct FlowsOptions {
     /// Only flows with this verdict: protected, clear, transit, dropped or pending.
     #[arg(long, value_name = "VERDICT")]
     pub(crate) verdict: Option<Verdict>,
+    /// Only flows that closed mode would drop; in observe mode.
+    #[arg(long)]
+    pub(crate) would_drop: bool,
     /// Print one JSON object, schema {program}.flows/1.
     #[arg(long)]
     pub(crate) json: bool,

@@ -28,7 +28,7 @@ pub(crate) struct DownReport {
 /// One thing that is gone now.
 #[derive(Debug, Serialize)]
 pub(crate) struct Reverted {
-    /// `agent`, `closed` (nothing was reverted), `filter`, `socket` or `state`.
+    /// `agent`, `closed` or `guard` (rules stay), `filter`, `socket` or `state`.
     pub(crate) kind: &'static str,
     /// In words.
     pub(crate) text: String,
@@ -53,6 +53,13 @@ pub(crate) fn run(settings: &Settings, options: &DownOptions) -> Result<Exit, Fa
             program.name()
         );
         report.add("closed", text);
+    } else if Hook::guards().unwrap_or(false) {
+        let text = format!(
+            "what must be protected stays refused without the agent; to talk to it in clear: {} \
+             down --purge",
+            settings.run.program.name()
+        );
+        report.add("guard", text);
     }
     if options.json {
         print(&render::json(settings.run.program, "down", &report))
@@ -95,9 +102,9 @@ fn purge(settings: &Settings, report: &mut DownReport) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Removes the hook of a dead agent. True if there was one.
+/// Removes the rules of a dead agent. True if there were any.
 fn remove_rules() -> Result<bool, KernelError> {
-    match Hook::installed() {
+    match Hook::installed().and_then(|hook| Ok(hook || Hook::guards()?)) {
         // Without nf_tables there never was a hook.
         Ok(false) | Err(KernelError::Missing { .. }) => Ok(false),
         Ok(true) => Hook::remove_stale().map(|()| true),

@@ -10,7 +10,7 @@ use crate::render;
 use ge_core::addr::FlowAddr;
 use ge_core::io::{Counters, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
 use ge_core::wire::dprp::{Consent, Place};
-use ge_core::{DropReason, Epoch, GeId, GroupId, Mode, Transit};
+use ge_core::{ClearReason, DropReason, Epoch, GeId, GroupId, Mode, Transit};
 use ge_runtime::exit::Exit;
 use ge_runtime::options::RunOptions;
 use ge_runtime::program::Program;
@@ -44,6 +44,7 @@ fn flow(remote: &str, verdict: &'static str, reason: &'static str, idle: u64) ->
         remote: FlowAddr(remote.parse().unwrap()),
         verdict,
         reason,
+        would_drop: None,
         peer: None,
         ends: None,
         path: Vec::new(),
@@ -79,6 +80,7 @@ fn snapshot() -> Snapshot {
     Snapshot {
         agent: Some(GeId([0x4f; 16])),
         mode: Mode::Closed,
+        observe: false,
         version: 17,
         groups: vec![
             (GroupId(7), "sales".to_owned(), Epoch(3), 50_000),
@@ -95,6 +97,7 @@ fn snapshot() -> Snapshot {
         sessions: 2,
         negotiations: 1,
         held: 3,
+        under_load: false,
         counters: Counters::new(),
     }
 }
@@ -107,6 +110,8 @@ fn facts() -> Facts {
         interfaces: vec!["eth0".to_owned(), "wlan0".to_owned()],
         prefixes: Vec::new(),
         protect: Vec::new(),
+        memory_fault: None,
+        names: Vec::new(),
         server: ServerFacts {
             url,
             last_contact: Some(at(START + 11_516)),
@@ -134,7 +139,7 @@ fn status_with_problems() {
     facts.server.unreachable_since = Some(at(START + 11_000));
     snapshot.certificate_left = 7_000;
     snapshot.groups[1].3 = 0;
-    snapshot.counters.clear_fallbacks = 41;
+    snapshot.counters.clear_fallbacks[ClearReason::NoAnswer as usize] = 41;
     snapshot.counters.held = [10, 2, 1];
     let slot = DropReason::ALL.iter().position(|r| *r == DropReason::ClearOnProtected).unwrap();
     snapshot.counters.dropped_in[slot] = 5;
@@ -167,7 +172,7 @@ fn status_of_a_router() {
 #[test]
 fn notices_do_not_fail_a_check() {
     let mut snapshot = snapshot();
-    snapshot.counters.clear_fallbacks = 1;
+    snapshot.counters.clear_fallbacks[ClearReason::NoAnswer as usize] = 1;
     let report = status_of(&snapshot, &facts());
     assert_eq!(report.health.len(), 1);
     assert_eq!(verdict(&report, true), Exit::Success);
@@ -178,6 +183,7 @@ fn status_not_enrolled() {
     let snapshot = Snapshot {
         agent: None,
         mode: Mode::Open,
+        observe: false,
         version: 0,
         groups: Vec::new(),
         certificate_left: 0,
@@ -185,6 +191,7 @@ fn status_not_enrolled() {
         sessions: 0,
         negotiations: 0,
         held: 0,
+        under_load: true,
         counters: Counters::new(),
     };
     let facts = Facts { interfaces: Vec::new(), server: ServerFacts::default(), ..facts() };
@@ -204,11 +211,35 @@ fn status_with_many_flows_says_how_many_more() {
 }
 
 #[test]
+fn observe_mode() {
+    let mut snapshot = snapshot();
+    snapshot.mode = Mode::Open;
+    snapshot.observe = true;
+    snapshot.flows.retain(|flow| flow.verdict != "dropped");
+    snapshot.flows[0].would_drop = Some(ClearReason::NoAnswer);
+    let would_drop = Some(ClearReason::Unasked);
+    snapshot.flows.push(FlowSnapshot { would_drop, ..flow("198.51.100.4", "clear", "unasked", 9) });
+    snapshot.counters.clear_fallbacks[ClearReason::NoAnswer as usize] = 1;
+    snapshot.counters.clear_fallbacks[ClearReason::Unasked as usize] = 30;
+    for reason in [ClearReason::NoAnswer, ClearReason::Unasked] {
+        snapshot.counters.would_drop[reason as usize] = 1;
+    }
+    let report = status_of(&snapshot, &facts());
+    check("status-observe.txt", &render::status(Program::Ges, &report));
+    check("status-observe.json", &render::json(Program::Ges, "status", &report));
+    let listed = FlowsReport::new(&snapshot, None, true);
+    check("flows-would-drop.txt", &render::flows(&listed.flows));
+    snapshot.flows.clear();
+    let report = status_of(&snapshot, &facts());
+    assert!(report.health.iter().any(|item| item.command.ends_with("--mode closed")));
+}
+
+#[test]
 fn flows() {
-    let report = FlowsReport::new(&snapshot(), None);
+    let report = FlowsReport::new(&snapshot(), None, false);
     check("flows.txt", &render::flows(&report.flows));
     check("flows.json", &render::json(Program::Ges, "flows", &report));
-    let dropped = FlowsReport::new(&snapshot(), Some(Verdict::Dropped));
+    let dropped = FlowsReport::new(&snapshot(), Some(Verdict::Dropped), false);
     check("flows-dropped.txt", &render::flows(&dropped.flows));
     assert_eq!(render::flows(&[]), "no flows\n");
 }

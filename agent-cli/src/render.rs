@@ -59,6 +59,7 @@ pub(crate) fn status(program: Program, report: &StatusReport) -> String {
         .map(|verdict| format!("{} {verdict}", counts.get(verdict)))
         .collect();
     let _ = writeln!(text, "  flows {}", counted.join(", "));
+    text.push_str(&passed_in_clear(report));
     text.push_str(&flows(&report.flows));
     let shown = report.flows.len() as u64;
     let total = Verdict::ALL.iter().map(|verdict| counts.get(*verdict)).sum::<u64>();
@@ -66,6 +67,20 @@ pub(crate) fn status(program: Program, report: &StatusReport) -> String {
         let _ = writeln!(text, "… and {} more: {name} flows", total - shown);
     }
     text.push_str(&health(&report.health));
+    text
+}
+
+/// What went in clear since the start, and why; in observe mode also what would not.
+fn passed_in_clear(report: &StatusReport) -> String {
+    let line = |what: &str, counts: &BTreeMap<String, u64>| {
+        let counts: Vec<String> =
+            counts.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        if counts.is_empty() { String::new() } else { format!("{what} {}\n", counts.join(", ")) }
+    };
+    let mut text = line("passed in clear", &report.clear_fallbacks);
+    if let Some(would_drop) = &report.would_drop {
+        text.push_str(&line("would be dropped", would_drop));
+    }
     text
 }
 
@@ -81,8 +96,11 @@ pub(crate) fn flows(flows: &[FlowReport]) -> String {
             flow.remote.to_string(),
             flow.local.to_string(),
             group(flow).unwrap_or_else(|| "-".to_owned()),
-            flow.verdict.to_string(),
-            or_dash(&flow.reason).to_owned(),
+            flow.would.map_or_else(
+                || flow.verdict.to_string(),
+                |would| format!("{}, would be {would}", flow.verdict),
+            ),
+            or_dash(flow.would_reason.as_ref().unwrap_or(&flow.reason)).to_owned(),
             flow.peer.as_ref().map_or_else(|| "-".to_owned(), |peer| seconds(peer.key_age_seconds)),
             format!("{}/{}", bytes(flow.bytes_in), bytes(flow.bytes_out)),
             seconds(flow.idle_seconds),

@@ -20,6 +20,7 @@
 //! Source: PROTOCOL.md 2.
 
 mod between;
+mod cookie;
 mod decide;
 mod initiator;
 mod noise;
@@ -33,8 +34,9 @@ mod tags;
 mod transcript;
 
 pub use between::{Answered, Committed, Tentative, Witness};
+pub use cookie::{Cookie, CookieSecret, Questioned, create_cookie};
 pub use initiator::{Initiator, NoMatch};
-pub use received::{ReceivedDde, SeenDde, Word, consume_dde};
+pub use received::{ReceivedDde, SeenDde, Word, authenticate, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;
 

@@ -63,6 +63,14 @@ drop_reasons! {
     BadCertificate => "bad-certificate",
     /// A table is at its limit.
     TableFull => "table-full",
+    /// One source sent more than its share.
+    TooMany => "too-many",
+    /// A request whose sender has not shown that it receives what is sent to it, while this agent
+    /// is under load: it was answered with a COOKIE, or not at all.
+    UnderLoad => "under-load",
+    /// A request with a mac2 that is not under a cookie of ours, while one was needed; or a COOKIE
+    /// that is none.
+    BadCookie => "bad-cookie",
     /// Nobody can be asked: no certificate or key of this agent is in force now.
     CannotAsk => "cannot-ask",
     /// An ICMP error that quotes no live session of ours.

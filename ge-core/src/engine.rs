@@ -19,7 +19,9 @@ mod early;
 mod incoming;
 mod inquiry;
 mod install;
+mod load;
 mod negotiate;
+mod observe;
 mod outgoing;
 mod passing;
 mod row;
@@ -50,11 +52,14 @@ use crate::limits::{KeyLimits, PIT_ROWS_HOST};
 use crate::membership::{Identity, Membership};
 use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
+use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::{Answers, Budget};
 use carrier::Carriers;
 use core::net::IpAddr;
+use load::Load;
+use observe::Observed;
 use passing::Passing;
 use rand_core::{Rng as _, SeedableRng as _};
 use row::Row;
@@ -76,10 +81,16 @@ pub struct Engine {
     /// Negotiations this agent started, by the number it gave them.
     negotiations: BTreeMap<NegotiationId, HostPair>,
     answers: Answers,
+    load: Load,
+    /// Rows by who caused them.
+    shares: Shares,
     passing: Passing,
     surveys: Budget,
     carriers: Carriers,
     sticky: Sticky,
+    /// Addresses of the names that must be protected, as the runtime found them.
+    named: BTreeSet<IpAddr>,
+    observed: Observed,
     /// Pairs whose packets the kernel may pass by itself; each has a row.
     offloaded: BTreeSet<HostPair>,
     held: HeldBudget,
@@ -111,10 +122,14 @@ impl Engine {
             key_limits: KeyLimits::default(),
             negotiations: BTreeMap::new(),
             answers: Answers::default(),
+            load: Load::new(&mut rng),
+            shares: Shares::default(),
             passing: Passing::new(random_secret(&mut rng)),
             surveys: Budget::default(),
             carriers: Carriers::default(),
             sticky: Sticky::default(),
+            named: BTreeSet::new(),
+            observed: Observed::default(),
             offloaded: BTreeSet::new(),
             held: HeldBudget::default(),
             reassembly: EchoReassembly::default(),
@@ -224,7 +239,9 @@ impl Engine {
     pub fn expel(&mut self) {
         self.membership = None;
         self.keyring = None;
-        self.sticky = Sticky::default();
+        self.sticky.forget_all();
+        self.named.clear();
+        self.observed = Observed::default();
         self.drop_all_sessions("membership ended");
     }
 }

@@ -5,7 +5,7 @@ use crate::flow::{Direction, HostPair};
 use crate::id::Interface;
 use crate::now::Instant;
 use crate::wire::dprp::{Consent, Place};
-use crate::{DropReason, Epoch, GeId, GroupId, Mode};
+use crate::{ClearReason, DropReason, Epoch, GeId, GroupId, Mode};
 use core::net::IpAddr;
 use core::time::Duration;
 
@@ -270,6 +270,8 @@ pub struct FlowSnapshot {
     pub verdict: &'static str,
     /// Why, for people: `no-answer`, `no-match`, `out-of-scope`, …
     pub reason: &'static str,
+    /// Why closed mode would drop it, if it would: observe mode only.
+    pub would_drop: Option<ClearReason>,
     /// The peer agent, its group and its epoch, if protected.
     pub peer: Option<PeerSnapshot>,
     /// The two ends of the session, if it is others'.
@@ -343,18 +345,28 @@ pub struct Counters {
     pub clear_in: (u64, u64),
     /// Held packets by result: released, expired, overflow.
     pub held: [u64; 3],
-    /// First packets that left in clear because nobody answered.
-    pub clear_fallbacks: u64,
+    /// Plaintext that passed, one per [`ClearReason::ALL`]: verdicts of flows with a row, packets
+    /// where there is none.
+    pub clear_fallbacks: Vec<u64>,
+    /// Flows that closed mode would have dropped, one per [`ClearReason::ALL`]: observe mode only.
+    pub would_drop: Vec<u64>,
     /// Sessions rekeyed.
     pub rekeys: u64,
 }
 
 impl Counters {
-    /// All zero, with one slot per drop reason.
+    /// All zero, with one slot per reason.
     #[must_use]
     pub fn new() -> Self {
         let zeros = vec![0; DropReason::ALL.len()];
-        Self { dropped_out: zeros.clone(), dropped_in: zeros, ..Self::default() }
+        let none = vec![0; ClearReason::ALL.len()];
+        Self {
+            dropped_out: zeros.clone(),
+            dropped_in: zeros,
+            clear_fallbacks: none.clone(),
+            would_drop: none,
+            ..Self::default()
+        }
     }
 }
 
@@ -365,6 +377,8 @@ pub struct Snapshot {
     pub agent: Option<GeId>,
     /// Mode in force.
     pub mode: Mode,
+    /// Open, and reporting what closed mode would drop.
+    pub observe: bool,
     /// Policy version in force.
     pub version: u64,
     /// Groups: id, name, epoch used for sending, seconds until it ends.
@@ -379,6 +393,8 @@ pub struct Snapshot {
     pub negotiations: usize,
     /// Packets being held.
     pub held: usize,
+    /// Requests must prove where they come from at this moment.
+    pub under_load: bool,
     /// Counters.
     pub counters: Counters,
 }

@@ -284,6 +284,7 @@ pub(crate) struct DomainKeys {
     pub(crate) psk0: Secret32,
     pub(crate) mac1: Secret32,
     pub(crate) record: Secret32,
+    pub(crate) cookie: Secret32,
 }
 
 /// Keys expanded from one group key GK.
@@ -361,6 +362,7 @@ fn derive_domain(membership: &Membership) -> Vec<Timed<DomainKeys>> {
             psk0: prk.expand("psk", &[]),
             mac1: prk.expand("mac1", &[]),
             record: prk.expand("rec", &[]),
+            cookie: prk.expand("cookie", &[]),
         }
     })
 }

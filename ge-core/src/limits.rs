@@ -139,9 +139,15 @@ pub const PATH_RECORDS: usize = 7;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;
+/// Flows that observe mode remembers as ones that closed mode would drop: every row of a host, and
+/// as many of the span before.
+pub const OBSERVED_FLOWS: usize = PIT_ROWS_HOST;
 /// PIT rows of a router agent: every machine behind it has a host's share of pairs. Memory is taken
 /// as rows come.
 pub const PIT_ROWS_ROUTER: usize = 1_048_576;
+/// Rows that one source may cause without being asked: what strangers, initiators and machines
+/// behind a router can bring about leaves room for others.
+pub const PIT_ROWS_PER_SOURCE: usize = 4096;
 /// PIT rows of an agent with this role.
 #[must_use]
 pub const fn pit_rows(role: &Role) -> usize {
@@ -209,8 +215,57 @@ pub const GLARE_WAIT: Duration = Duration::from_secs(1);
 pub const OWNER_HEARD_WITHIN: Duration = Duration::from_secs(15);
 /// Ephemeral keys remembered per time-stamp window, against replayed requests.
 pub const SEEN_EPHEMERALS: usize = 65_536;
-/// Requests answered with a signed NOMATCH per second.
-pub const NOMATCH_PER_SECOND: u32 = 10;
+
+/// So many a second, and so many at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Rate {
+    /// Tokens a second.
+    pub per_second: u32,
+    /// Tokens of a full bucket.
+    pub burst: u32,
+}
+
+/// Slots of a table of buckets by source (THREATS.md row 59): half a MiB each, whatever happens.
+pub const BUCKETS: usize = 1 << 16;
+/// Requests of one source that has not shown that it receives what is sent to it. More of them are
+/// answered with a COOKIE. The burst is what a machine with some hundred addresses asks at once, and
+/// one source alone stays below [`LOAD_ANSWERS`].
+pub const REQUESTS_UNPROVEN: Rate = Rate { per_second: 50, burst: 256 };
+const _: () = assert!(
+    (REQUESTS_UNPROVEN.burst as u64
+        + REQUESTS_UNPROVEN.per_second as u64 * RESPONDER_LIFETIME.as_secs())
+        < LOAD_ANSWERS as u64
+);
+/// Requests of one source that has shown it: PROTOCOL.md's figures for a source that speaks for many
+/// machines. At a third of a millisecond each (`bench flood`) one source takes a sixth of a core.
+pub const REQUESTS_PROVEN: Rate = Rate { per_second: 500, burst: 1000 };
+/// Messages of one source that pass a router, each of which costs it up to two signatures.
+pub const PASSING_PER_SOURCE: Rate = Rate { per_second: 500, burst: 1000 };
+/// Requests of one source answered with a signed NOMATCH.
+pub const NOMATCH_PER_SOURCE: Rate = Rate { per_second: 10, burst: 10 };
+/// An agent is under load when more requests with a right `mac1` come than this: less than a tenth
+/// of a core if all were answered.
+pub const LOAD_REQUESTS: Rate = Rate { per_second: 500, burst: 256 };
+/// Or when so many answers wait for their MPIT: an eighth of the table, as wireguard-go has it.
+pub const LOAD_ANSWERS: usize = NEGOTIATIONS / 8;
+/// A router is under load when more requests with a right `mac1` pass than this. Each costs it an
+/// HMAC and a place among [`PASSING`].
+pub const LOAD_PASSING: Rate = Rate { per_second: 20_000, burst: 4_000 };
+/// Whoever was under load stays so for this long (wireguard-go): a flood that comes in waves must
+/// not find an agent that has forgotten it.
+pub const LOAD_STICKY: Duration = Duration::from_secs(1);
+/// A cookie counts this long, at the agent that gave it and at the one that got it (WireGuard).
+pub const COOKIE_LIFETIME: Duration = Duration::from_secs(120);
+/// Cookies under the secret before the present one count this much longer: one was under way.
+pub const COOKIE_GRACE: Duration = Duration::from_secs(5);
+/// Cookies remembered, by pair of hosts: one for each negotiation that can be under way.
+pub const COOKIES_KEPT: usize = NEGOTIATIONS;
+/// Cookies one negotiation follows: agents on a path may ask one after the other, but nobody shall
+/// make an initiator repeat itself for ever.
+pub const COOKIES_PER_NEGOTIATION: u32 = 3;
+/// Messages of one negotiation that had a right `mac1` and were refused nevertheless: further ones
+/// are not read. Each may have cost a key exchange and a signature.
+pub const REFUSED_PER_NEGOTIATION: u32 = 16;
 
 /// Datagrams that may overtake the MPIT of one answer: as many as a flow may hold, each of which
 /// is one datagram unless it is a super-packet.

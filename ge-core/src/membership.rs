@@ -91,6 +91,8 @@ pub struct Membership {
     pub role: Role,
     /// Open or closed.
     pub mode: Mode,
+    /// In open mode: report what closed mode would drop. On the wire and to packets it is open mode.
+    pub observe: bool,
     /// What a closed agent asks of other agents' sessions that pass it.
     pub transit: Transit,
     /// This agent's certificate (at most 320 bytes; `cert.rs` has the layout).
@@ -107,4 +109,7 @@ pub struct Membership {
     pub search_scope: Vec<Prefix>,
     /// Destinations that are never talked to in clear, whatever the mode.
     pub must_protect: Vec<Prefix>,
+    /// Names of hosts for whose addresses the same holds. The runtime looks them up and hands the
+    /// addresses to `Engine::set_named`.
+    pub must_protect_names: Vec<String>,
 }

@@ -15,6 +15,12 @@ pub fn follow_server(seconds_ahead: i64) {
     SERVER_AHEAD.store(seconds_ahead, Ordering::Relaxed);
 }
 
+/// Seconds the management server's clock is ahead of this machine's, as last heard.
+#[must_use]
+pub fn server_ahead() -> i64 {
+    SERVER_AHEAD.load(Ordering::Relaxed)
+}
+
 /// Reads both clocks; wall time as the management server sees it.
 ///
 /// A clock set before 1970 reads as 1970: every certificate is then "not yet valid", which fails

@@ -12,6 +12,7 @@
 use ge_core::io::{FlowSnapshot, Snapshot};
 use ge_core::membership::Membership;
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -37,6 +38,8 @@ pub enum Command {
     },
     /// Put a new version of the membership in force.
     Install(Box<Membership>),
+    /// All addresses of the names that must be protected.
+    Named(BTreeSet<IpAddr>),
     /// This host was removed: forget the keys.
     Expel,
     /// Leave the loop, take the hook down as the mode asks, return.

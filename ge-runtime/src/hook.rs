@@ -14,8 +14,11 @@
 //!
 //! An owned table cannot be touched by another process, not by `nft flush ruleset` either.
 
+mod guard;
 mod ruleset;
 mod sets;
+
+pub use guard::{GUARD, Guard};
 
 use crate::error::KernelError;
 use crate::nft::{Batch, CommitError, NftSocket, TABLE_F_OWNER, TABLE_F_PERSIST};
@@ -45,6 +48,8 @@ pub struct HookedInterface {
     pub mac: [u8; 6],
     /// Directed broadcast addresses of its networks.
     pub broadcasts: Vec<Ipv4Addr>,
+    /// Its own addresses.
+    pub addresses: Vec<IpAddr>,
     /// Name of the TUN, for error messages and listings.
     pub tun_name: String,
     /// The TUN's index.
@@ -60,6 +65,7 @@ impl HookedInterface {
             name: info.name.clone(),
             mac: info.mac,
             broadcasts: info.addresses.iter().filter_map(directed_broadcast).collect(),
+            addresses: info.addresses.iter().map(|(address, _)| *address).collect(),
             tun_name: tun_name.to_owned(),
             tun_ifindex,
         }
@@ -82,6 +88,8 @@ pub struct HookConfig {
     pub interfaces: Vec<HookedInterface>,
     /// What a router needs besides.
     pub router: Option<RouterConfig>,
+    /// What stays refused without the agent, in open mode too.
+    pub guard: Guard,
 }
 
 /// What the hook of a router must know: most packets there are for other machines.
@@ -110,7 +118,7 @@ impl Hook {
     ///
     /// # Errors
     /// Too old a kernel, missing parts, no permission, another agent, an interface that went away.
-    /// Nothing is changed then.
+    /// Nothing is changed then, but that the guard may be in force already: it only refuses.
     pub fn install(config: &HookConfig) -> Result<Self, KernelError> {
         check_kernel(&kernel_release())?;
         let socket = NftSocket::open().map_err(no_netfilter)?;
@@ -127,6 +135,15 @@ impl Hook {
     pub fn reinstall(&mut self, config: &HookConfig) -> Result<(), KernelError> {
         let old = std::mem::replace(&mut self.config, config.clone());
         self.write().inspect_err(|_| self.config = old)
+    }
+
+    /// Replaces what stays refused without the agent, and nothing else.
+    ///
+    /// # Errors
+    /// As [`Hook::install`]; the old guard stays in force then.
+    pub fn set_guard(&mut self, guard: Guard) -> Result<(), KernelError> {
+        let old = std::mem::replace(&mut self.config.guard, guard);
+        self.write_guard().inspect_err(|_| self.config.guard = old)
     }
 
     /// Changes the mode. As [`Hook::reinstall`].
@@ -182,7 +199,8 @@ impl Hook {
         self.commit(batch)
     }
 
-    /// Takes the hook away, in either mode.
+    /// Takes the hook away, in either mode. The guard stays: what must be protected is refused until
+    /// the next agent, or [`Hook::remove_stale`].
     ///
     /// # Errors
     /// A failed system call; the table is then still there.
@@ -196,7 +214,8 @@ impl Hook {
     /// [`KernelError::AnotherAgent`] if a living one owns it; no permission.
     pub fn remove_stale() -> Result<(), KernelError> {
         let socket = NftSocket::open().map_err(no_netfilter)?;
-        socket.commit(ruleset::remove(TABLE)).map_err(refusal)
+        socket.commit(ruleset::remove(TABLE)).map_err(refusal)?;
+        socket.commit(ruleset::remove(GUARD)).map_err(refusal)
     }
 
     /// Whether the table is there, whoever made it.
@@ -208,7 +227,28 @@ impl Hook {
         socket.has_table(TABLE).map_err(|error| KernelError::io("read the firewall tables", error))
     }
 
+    /// Whether a guard is there, whoever made it.
+    ///
+    /// # Errors
+    /// As [`Hook::installed`].
+    pub fn guards() -> Result<bool, KernelError> {
+        let socket = NftSocket::open().map_err(no_netfilter)?;
+        socket.has_table(GUARD).map_err(|error| KernelError::io("read the firewall tables", error))
+    }
+
+    /// In either mode the guard outlives us.
+    fn write_guard(&self) -> Result<(), KernelError> {
+        let batch = |flags| guard::replace(&self.config, flags);
+        match self.socket.commit(batch(TABLE_F_OWNER | TABLE_F_PERSIST)) {
+            // Before Linux 6.9.
+            Err(error) if is_flag_refusal(&error) => self.commit(batch(0)),
+            result => result.map_err(refusal),
+        }
+    }
+
+    /// The guard first: it refuses, so that nothing is let pass by a step that fails.
     fn write(&self) -> Result<(), KernelError> {
+        self.write_guard()?;
         let flags = match self.config.mode {
             Mode::Open => TABLE_F_OWNER,
             Mode::Closed => TABLE_F_OWNER | TABLE_F_PERSIST,

@@ -10,8 +10,8 @@ mod http;
 pub use http::serve;
 
 use crate::report::{Facts, Severity, Verdict, VerdictCounts, health};
-use ge_core::DropReason;
 use ge_core::io::{Counters, Event, NegotiationResult, Snapshot};
+use ge_core::{ClearReason, DropReason};
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -106,6 +106,8 @@ fn flows(registry: &mut Registry, snapshot: &Snapshot) {
     let help = "Negotiations under way";
     single(registry, "negotiations_pending", help, snapshot.negotiations as u64);
     single(registry, "held_packets_waiting", "Packets being held", snapshot.held as u64);
+    let help = "1 while agents that ask must show first that they receive what is sent to them";
+    single(registry, "under_load", help, u64::from(snapshot.under_load));
 }
 
 fn traffic(registry: &mut Registry, counters: &Counters) {
@@ -142,13 +144,24 @@ fn drops(registry: &mut Registry, counters: &Counters) {
         count(&held, &[("result", result)], value);
     }
     registry.register("held_packets", "Packets that waited for a verdict, by result", held);
-    let fallbacks = Counter::<u64>::default();
-    fallbacks.inc_by(counters.clear_fallbacks);
-    registry.register(
-        "clear_fallbacks",
-        "First packets that left in clear because nobody answered",
-        fallbacks,
-    );
+    for (name, help, values) in [
+        (
+            "clear_fallbacks",
+            "Plaintext that passed, by reason: flows, or packets that have no flow row",
+            &counters.clear_fallbacks,
+        ),
+        (
+            "would_drop",
+            "Observe mode: flows that closed mode would have dropped, by reason",
+            &counters.would_drop,
+        ),
+    ] {
+        let reasons = Counts::default();
+        for (reason, value) in ClearReason::ALL.iter().zip(values) {
+            count(&reasons, &[("reason", reason.as_str())], *value);
+        }
+        registry.register(name, help, reasons);
+    }
     let rekeys = Counter::<u64>::default();
     rekeys.inc_by(counters.rekeys);
     registry.register("rekeys", "Sessions that took over from an older one", rekeys);

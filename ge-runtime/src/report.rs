@@ -9,14 +9,16 @@ mod facts;
 mod health;
 mod verdict;
 
-pub use facts::{Facts, ServerFacts, SharedFacts};
+pub use facts::{Facts, MemoryFault, NameFacts, ServerFacts, SharedFacts};
 pub use health::{Health, Severity, health};
 pub use verdict::{UnknownVerdict, Verdict, VerdictCounts};
 
 use crate::options::Prefix;
+use ge_core::ClearReason;
 use ge_core::io::{FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
 use ge_core::wire::dprp::{Consent, Place};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -32,7 +34,7 @@ pub struct StatusReport {
     pub version: String,
     /// Agent id in hex; `null` while not enrolled.
     pub agent: Option<String>,
-    /// `open` or `closed`.
+    /// `open`, `closed` or `observe`.
     pub mode: String,
     /// Version of the domain's policy in force.
     pub policy_version: u64,
@@ -53,6 +55,15 @@ pub struct StatusReport {
     pub certificate_left_seconds: u64,
     /// PIT rows by verdict.
     pub counts: VerdictCounts,
+    /// Plaintext that passed since the start, by reason; reasons that did not occur are left out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clear_fallbacks: BTreeMap<String, u64>,
+    /// Observe mode: flows since the start that closed mode would have dropped, by reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_drop: Option<BTreeMap<String, u64>>,
+    /// Names that must be protected, as last looked up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<NameFacts>,
     /// Sessions alive.
     pub sessions: usize,
     /// Negotiations under way.
@@ -104,6 +115,12 @@ pub struct FlowReport {
     pub verdict: Verdict,
     /// Why: `no-answer`, `no-match`, `out-of-scope`, …
     pub reason: String,
+    /// `dropped`, where observe mode passes what closed mode would drop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would: Option<Verdict>,
+    /// Why closed mode would.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub would_reason: Option<String>,
     /// The agent at the other end, if protected.
     pub peer: Option<PeerReport>,
     /// The agents at both ends, in hex, if it is two others that protect it (router).
@@ -179,7 +196,7 @@ pub struct ProbeReport {
     pub address: IpAddr,
     /// This agent's id in hex.
     pub agent: Option<String>,
-    /// This agent's mode.
+    /// This agent's mode: `open`, `closed` or `observe`.
     pub mode: String,
     /// The row, if one was made.
     pub flow: Option<FlowReport>,
@@ -206,7 +223,7 @@ impl StatusReport {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             agent: snapshot.agent.map(|agent| agent.to_string()),
-            mode: snapshot.mode.as_str().to_owned(),
+            mode: mode(snapshot).to_owned(),
             policy_version: snapshot.version,
             started: rfc3339(facts.started),
             uptime_seconds: since(facts.started, now).as_secs(),
@@ -216,6 +233,9 @@ impl StatusReport {
             groups: groups(snapshot),
             certificate_left_seconds: snapshot.certificate_left,
             counts: VerdictCounts::of(&snapshot.flows),
+            clear_fallbacks: by_reason(&snapshot.counters.clear_fallbacks),
+            would_drop: snapshot.observe.then(|| by_reason(&snapshot.counters.would_drop)),
+            names: facts.names.clone(),
             sessions: snapshot.sessions,
             negotiations: snapshot.negotiations,
             held: snapshot.held,
@@ -226,14 +246,15 @@ impl StatusReport {
 }
 
 impl FlowsReport {
-    /// All rows, or those with one verdict.
+    /// All rows, or those with one verdict, or those that closed mode would drop.
     #[must_use]
-    pub fn new(snapshot: &Snapshot, only: Option<Verdict>) -> Self {
+    pub fn new(snapshot: &Snapshot, only: Option<Verdict>, would_drop: bool) -> Self {
         let mut flows: Vec<FlowReport> = snapshot
             .flows
             .iter()
             .map(FlowReport::new)
             .filter(|flow| only.is_none_or(|verdict| flow.verdict == verdict))
+            .filter(|flow| !would_drop || flow.would.is_some())
             .collect();
         flows.sort_by_key(|flow| (flow.remote, flow.local));
         Self { flows }
@@ -247,6 +268,8 @@ impl FlowReport {
             remote: row.remote.0,
             verdict: Verdict::of(row),
             reason: row.reason.to_owned(),
+            would: row.would_drop.map(|_| Verdict::Dropped),
+            would_reason: row.would_drop.map(|reason| reason.as_str().to_owned()),
             peer: row.peer.as_ref().map(PeerReport::new),
             ends: row.ends.map(|ends| ends.map(|agent| agent.to_string())),
             path: row.path.iter().map(PathReport::new).collect(),
@@ -308,7 +331,7 @@ impl ProbeReport {
         Self {
             address,
             agent: snapshot.agent.map(|agent| agent.to_string()),
-            mode: snapshot.mode.as_str().to_owned(),
+            mode: mode(snapshot).to_owned(),
             flow: flow.map(FlowReport::new),
             took_seconds: took.as_secs_f64(),
         }
@@ -330,6 +353,17 @@ impl ServerReport {
             unreachable_since: server.unreachable_since.map(rfc3339),
         }
     }
+}
+
+/// The mode as the administrator set it.
+const fn mode(snapshot: &Snapshot) -> &'static str {
+    if snapshot.observe { "observe" } else { snapshot.mode.as_str() }
+}
+
+/// Counters by the name of their reason, without zeros.
+fn by_reason(counts: &[u64]) -> BTreeMap<String, u64> {
+    let named = ClearReason::ALL.iter().zip(counts).filter(|(_, count)| **count > 0);
+    named.map(|(reason, count)| (reason.as_str().to_owned(), *count)).collect()
 }
 
 fn groups(snapshot: &Snapshot) -> Vec<GroupReport> {

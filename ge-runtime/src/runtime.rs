@@ -21,16 +21,20 @@ use crate::command::{self, CommandReceiver};
 use crate::entropy;
 use crate::error::KernelError;
 use crate::frontend::Frontend;
+use crate::hook::Guard;
 use crate::key_client::KeyClient;
+use crate::memory::{Memory, Writer};
 use crate::metrics::Metrics;
+use crate::names::{Names, Table};
 use crate::options::{RunError, RunOptions};
 use crate::report::SharedFacts;
 use connector::HookConnector;
 use devices::{Devices, SharedHook};
 use enrolment::{Enrolled, enrolled};
-use event_loop::{Ended, EventLoop};
+use event_loop::{Ended, EventLoop, Remembering};
 use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Membership};
+use ge_core::{Now, UnixTime};
 use mgmt_api::ServerAddress;
 use offer::offered;
 use std::future::Future;
@@ -62,7 +66,7 @@ pub fn run(
     let metrics = Arc::new(Metrics::new());
     let (engine, commands) =
         command::channel().map_err(|error| RunError::system("make the command queue", error))?;
-    let path = DataPath::open(
+    let mut path = DataPath::open(
         client.identity().clone(),
         membership,
         &options,
@@ -72,6 +76,7 @@ pub fn run(
         facts.clone(),
     )?;
     connector.use_hook(path.shared_hook());
+    let memory = path.remember(&client, &options, &engine, &facts)?;
 
     let (ended, engine_ended) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::Builder::new()
@@ -101,6 +106,7 @@ pub fn run(
     let ran = thread.join().unwrap_or_else(|_| {
         Err(RunError::system("run the engine", std::io::Error::other("it panicked; see the log")))
     });
+    drop(memory); // what the engine knew in the end is on the disk before we are gone
     served.and(ran)
 }
 
@@ -147,8 +153,45 @@ impl DataPath {
             })?;
         }
         let mode = engine.mode();
-        let devices = Devices::open(options, servers, mode).map_err(kernel_error)?;
+        let guard = Guard {
+            ranges: engine.guarded().0.iter().map(|range| (range.address, range.length)).collect(),
+            ..Guard::default()
+        };
+        let devices = Devices::open(options, servers, mode, guard).map_err(kernel_error)?;
         Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
+    }
+
+    /// Takes over what the last run remembered of destinations, and goes on remembering. What it
+    /// gives writes the rest when it is dropped.
+    fn remember(
+        &mut self,
+        client: &KeyClient,
+        options: &RunOptions,
+        engine: &command::CommandSender,
+        facts: &SharedFacts,
+    ) -> Result<Writer, RunError> {
+        let failed = |error| RunError::system("start the agent's memory", error);
+        let (memory, writer, kept) =
+            Memory::open(&options.state, client.identity(), facts.clone()).map_err(failed)?;
+        // Until the server is heard its clock is not known, and this machine's may have been put
+        // right meanwhile: whichever makes an entry count longer.
+        let here = crate::clock::now();
+        let there = here.unix.0.saturating_add_signed(kept.ahead);
+        let now = Now { unix: UnixTime(here.unix.0.min(there)), ..here };
+        let mut table = Table::restored(&kept.named);
+        let own = self.event_loop.engine_mut();
+        own.restore_sticky(&kept.sticky, now);
+        let names: Vec<_> =
+            own.must_protect_names().iter().filter_map(|name| name.parse().ok()).collect();
+        table.keep(&names, now.unix);
+        own.set_named(table.addresses());
+        let saved = own.sticky_changes();
+        let names = Names::start(names, table, engine.clone(), memory.clone(), facts.clone());
+        let names = names.map_err(failed)?;
+        let ports: Vec<u16> = client.enrolment().servers.iter().map(ServerAddress::port).collect();
+        let remembering = Remembering { memory, names, saved, save_at: now.mono };
+        self.event_loop.remember(remembering, &ports);
+        Ok(writer)
     }
 
     fn shared_hook(&self) -> SharedHook {

@@ -6,6 +6,7 @@
 //!   enrolment.json   0600  server, its key's fingerprint, the domain's root key, our agent id
 //!   version          0600  highest version of the membership ever put in force
 //!   membership.seal  0600  last membership, sealed under the identity (sealed.rs)
+//!   memory.seal      0600  destinations once protected, addresses of names (memory.rs)
 //!   lock             0600  held by the running agent
 //! ```
 //!
@@ -16,6 +17,7 @@
 
 pub mod enrolment_file;
 pub mod identity_file;
+pub mod memory_file;
 pub mod sealed;
 pub mod version_file;
 
@@ -201,30 +203,42 @@ impl StateDir {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StateError> {
-        let (file, temporary) = (self.path.join(name), self.path.join(format!("{name}.new")));
-        private()
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .and_then(|mut new| {
-                new.write_all(bytes)?;
-                new.sync_all()
-            })
-            .and_then(|()| fs::rename(&temporary, &file))
-            .map_err(|cause| io_error("write", &file, cause))?;
-        self.sync()
+        replace(&self.path, name, bytes)
     }
 
     /// Makes renames and removals durable.
     fn sync(&self) -> Result<(), StateError> {
-        File::open(&self.path)
-            .and_then(|dir| dir.sync_all())
-            .map_err(|cause| io_error("sync", &self.path, cause))
+        sync(&self.path)
     }
 
     fn damaged(&self, name: &str) -> StateError {
         StateError::Damaged { file: self.path.join(name), dir: self.path.clone() }
     }
+}
+
+/// Replaces a file of a state directory as a whole.
+///
+/// # Errors
+/// The operating system refuses; the old file is still there then.
+pub(crate) fn replace(directory: &Path, name: &str, bytes: &[u8]) -> Result<(), StateError> {
+    let (file, temporary) = (directory.join(name), directory.join(format!("{name}.new")));
+    private()
+        .create(true)
+        .truncate(true)
+        .open(&temporary)
+        .and_then(|mut new| {
+            new.write_all(bytes)?;
+            new.sync_all()
+        })
+        .and_then(|()| fs::rename(&temporary, &file))
+        .map_err(|cause| io_error("write", &file, cause))?;
+    sync(directory)
+}
+
+fn sync(directory: &Path) -> Result<(), StateError> {
+    File::open(directory)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|cause| io_error("sync", directory, cause))
 }
 
 fn new_identity() -> Result<Identity, EntropyError> {

@@ -24,9 +24,10 @@ fn questions_are_answered_in_turn_on_one_connection() {
     let mut client = Client::connect(agent.socket()).unwrap();
     let Answer::Status(status) = client.ask(&Request::Status {}).unwrap() else { panic!() };
     assert_eq!((status.counts.clear, status.flows.len()), (1, 1));
-    let none = client.ask(&Request::Flows { verdict: Some(Verdict::Dropped) }).unwrap();
+    let none =
+        client.ask(&Request::Flows { verdict: Some(Verdict::Dropped), would_drop: false }).unwrap();
     assert!(matches!(none, Answer::Flows(flows) if flows.flows.is_empty()));
-    let all = client.ask(&Request::Flows { verdict: None }).unwrap();
+    let all = client.ask(&Request::Flows { verdict: None, would_drop: false }).unwrap();
     assert!(matches!(all, Answer::Flows(flows) if flows.flows.len() == 1));
     let probe = client.ask(&Request::Probe { address: loopback() }).unwrap();
     let Answer::Probe(probe) = probe else { panic!() };

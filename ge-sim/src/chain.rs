@@ -12,6 +12,7 @@ use crate::matrix::oracle::{Agent, Standing};
 use crate::mgmt::Admission;
 use crate::packet::NodeId;
 use crate::sim::Sim;
+use ge_core::ClearReason;
 use ge_core::flow::HostPair;
 use ge_core::io::FlowSnapshot;
 use ge_core::mode::{Prefix, Role};
@@ -197,6 +198,14 @@ impl Chain {
         sim.check.is_secured(self.agents[at].0, pair)
     }
 
+    /// Why this agent, observing, would drop the flow if it were closed.
+    #[must_use]
+    pub fn would_drop(&self, sim: &Sim, at: usize) -> Option<ClearReason> {
+        let (inside, beyond) = self.sides(at);
+        sim.would_drop(self.agents[at].0, inside, beyond)
+    }
+
+    /// The machine on the inner side of an agent's outside interface, and the other one.
     fn sides(&self, at: usize) -> (NodeId, NodeId) {
         match self.agents[at].1 {
             Outside::Destination => (self.source(), self.destination()),

@@ -7,8 +7,10 @@
 //! | `oracle.rs` | what the rule says |
 //! | `rule.rs` | what the rule says, as lines for runs of the same cases elsewhere |
 //! | `run.rs` | what agents do |
+//! | `observe.rs` | what observing agents say that closed ones would do |
 
 pub mod case;
+pub mod observe;
 pub mod oracle;
 pub mod rule;
 pub mod run;

@@ -42,6 +42,8 @@ pub struct Mgmt {
     members: BTreeMap<NodeId, Member>,
     revocations: Vec<Revocation>,
     must_protect: Vec<Prefix>,
+    /// Every open member observes.
+    pub observe: bool,
     version: u64,
 }
 
@@ -116,6 +118,7 @@ impl Mgmt {
             members: BTreeMap::new(),
             revocations: Vec::new(),
             must_protect: Vec::new(),
+            observe: false,
             version: 1,
         };
         let key = mgmt.key_epoch(Epoch(1), unix);
@@ -286,7 +289,9 @@ impl Mgmt {
             groups: admission.groups.iter().filter_map(|id| self.groups.get(id)).cloned().collect(),
             revocations: self.revocations.clone(),
             search_scope: scope(),
+            observe: self.observe && admission.mode == Mode::Open,
             must_protect: self.must_protect.clone(),
+            must_protect_names: Vec::new(),
         })
     }
 

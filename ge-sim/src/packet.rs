@@ -274,9 +274,18 @@ pub fn message<'a>(packet: &'a [u8], view: &IpView) -> Option<(bool, &'a [u8])> 
     Some((!matches!(kind, Kind::Dde | Kind::Mpit), udp.payload))
 }
 
-/// Makes the checksum of an ICMP message right after its bytes were changed.
-pub fn refresh_icmp(packet: &mut [u8]) {
+/// Makes the checksum of what may carry a message right after its bytes were changed.
+pub fn refresh(packet: &mut Vec<u8>) {
     let Ok(view) = ip::parse(packet) else { return };
+    if view.protocol == protocol::UDP
+        && let Some((ports, payload)) =
+            packet[view.header_len..view.total_len].split_first_chunk::<UDP_LEN>()
+    {
+        let port = |at: usize| u16::from_be_bytes([ports[at], ports[at + 1]]);
+        let (from, to) = ((view.source, port(0)), (view.destination, port(2)));
+        *packet = udp_packet(from, to, view.tos, payload);
+        return;
+    }
     let pseudo = match (view.source, view.protocol) {
         (IpAddr::V4(_), protocol::ICMP) => 0,
         (IpAddr::V6(_), protocol::ICMPV6) => pseudo_header(

@@ -84,6 +84,18 @@ impl World {
             result => result,
         }
     }
+
+    /// The same, with every open agent in observe mode.
+    ///
+    /// # Errors
+    /// The first violation.
+    pub fn run_observing(self, seed: u64) -> Result<Outcome, Violation> {
+        match self {
+            Self::Mesh => run_as(seed, false, None, true),
+            Self::Path => path::run_as(seed, false, true),
+            Self::Siege => siege::run_as(seed, false, true),
+        }
+    }
 }
 
 /// What a run did.
@@ -102,12 +114,22 @@ pub struct Outcome {
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool, sabotage: Option<Sabotage>) -> Result<Outcome, Violation> {
+    run_as(seed, trace, sabotage, false)
+}
+
+fn run_as(
+    seed: u64,
+    trace: bool,
+    sabotage: Option<Sabotage>,
+    observe: bool,
+) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(!seed);
     let v4 = hit(&mut rng, 700);
     let mut sim = Sim::with_family(seed, v4);
     sim.trace = trace;
     sim.sabotage = sabotage;
     sim.net.filters_echo = filters_echo(seed);
+    sim.mgmt.observe = observe;
     let length = length(&mut rng);
     let nodes = stage(&mut sim, &mut rng, v4, length);
     sim.run_for(Duration::from_micros(length))?;

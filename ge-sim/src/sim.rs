@@ -29,7 +29,7 @@ use ge_core::crypto::Rng;
 use ge_core::flow::HostPair;
 use ge_core::io::FlowSnapshot;
 use ge_core::now::UnixTime;
-use ge_core::{GroupId, Mode};
+use ge_core::{ClearReason, GroupId, Mode};
 use rand_core::{Rng as _, SeedableRng as _};
 use std::cmp::Ordering;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -361,6 +361,12 @@ impl Sim {
         node.engine()?.flow_snapshot(self.pair(local, remote), node.now(self.now))
     }
 
+    /// Why the agent of `at`, observing, would drop that flow if it were closed.
+    #[must_use]
+    pub fn would_drop(&self, at: NodeId, local: NodeId, remote: NodeId) -> Option<ClearReason> {
+        self.node(at).engine()?.would_drop_reason(self.pair(local, remote))
+    }
+
     /// The verdict of that row, `none` without one.
     #[must_use]
     pub fn row_verdict(&self, at: NodeId, remote: NodeId) -> &'static str {
@@ -369,8 +375,8 @@ impl Sim {
 
     /// Sizes of an agent's tables; all zero if it does not run.
     #[must_use]
-    pub fn table_sizes(&self, at: NodeId) -> [usize; 8] {
-        self.node(at).engine().map_or([0; 8], ge_core::engine::Engine::table_sizes)
+    pub fn table_sizes(&self, at: NodeId) -> [usize; 10] {
+        self.node(at).engine().map_or([0; 10], ge_core::engine::Engine::table_sizes)
     }
 
     /// Wall time as the server sees it.

@@ -1,6 +1,6 @@
 //! What the server hands an agent: its place in the domain, and the keys.
 
-use crate::{HexBytes, HexVec, IssuerStatement, Kind, Mode, Prefix, Secret, Transit};
+use crate::{DnsName, HexBytes, HexVec, IssuerStatement, Kind, Mode, Prefix, Secret, Transit};
 use serde::{Deserialize, Serialize};
 
 /// Everything one member needs, as of one version. Times are Unix seconds.
@@ -20,8 +20,12 @@ pub struct Bundle {
     pub kind: Kind,
     /// Prefixes certified for a router; empty for a host.
     pub prefixes: Vec<Prefix>,
-    /// Open or closed.
+    /// Open or closed; observe mode is written as open, so that agents that do not know it pass
+    /// what it passes.
     pub mode: Mode,
+    /// Observe mode: open, and what closed mode would drop is reported.
+    #[serde(default)]
+    pub observe: bool,
     /// What a closed router asks of protected flows between others.
     #[serde(default)]
     pub transit: Transit,
@@ -44,6 +48,9 @@ pub struct Bundle {
     /// Destinations that are never passed in clear, in open mode either.
     #[serde(default)]
     pub must_protect: Vec<Prefix>,
+    /// Names of hosts for whose addresses the same holds.
+    #[serde(default)]
+    pub must_protect_names: Vec<DnsName>,
 }
 
 /// Life of the member's certificate.

@@ -18,6 +18,7 @@
 #![warn(missing_docs)]
 
 mod bundle;
+mod dns_name;
 mod error;
 mod hex_bytes;
 mod issuer;
@@ -29,6 +30,7 @@ mod secret;
 mod token;
 
 pub use bundle::{Bundle, Group, KeyEpoch, Lease, Revocation};
+pub use dns_name::{DnsName, DnsNameError};
 pub use error::{ErrorBody, ErrorCode};
 pub use hex_bytes::{HexBytes, HexVec};
 pub use issuer::IssuerStatement;

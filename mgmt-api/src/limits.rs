@@ -19,6 +19,9 @@ pub const REPORTED_SUBNETS: usize = 64;
 pub const PREFIXES_PER_TOKEN: usize = 64;
 /// Address ranges in each list of the policy: every member gets all of them.
 pub const POLICY_PREFIXES: usize = 1024;
+/// Names in the list of what must be protected: each agent asks its resolver for all of them again
+/// and again.
+pub const POLICY_NAMES: usize = 64;
 /// Length of a member's or group's name: one DNS label (RFC 1035 2.3.4).
 pub const NAME_BYTES: usize = 63;
 /// Server addresses in one token: as many servers as one domain will run.

@@ -34,6 +34,8 @@ pub enum Mode {
     Open,
     /// Refuses it.
     Closed,
+    /// Lets it pass in clear, and reports what would be refused.
+    Observe,
 }
 
 impl Mode {
@@ -43,6 +45,7 @@ impl Mode {
         match self {
             Self::Open => "open",
             Self::Closed => "closed",
+            Self::Observe => "observe",
         }
     }
 }
@@ -96,7 +99,7 @@ macro_rules! words {
     };
 }
 words!(Kind, "kind; write host or router", Host, Router);
-words!(Mode, "mode; write open or closed", Open, Closed);
+words!(Mode, "mode; write open, closed or observe", Open, Closed, Observe);
 words!(Transit, "transit setting; write strict, vouched or any", Strict, Vouched, Any);
 
 /// Body of `POST /v1/enrol`. The identity key is not in it: it is the TLS client certificate's.

@@ -58,6 +58,7 @@ fn bundle() -> Bundle {
         kind: Kind::Router,
         prefixes: vec![prefix("10.30.0.0/16")],
         mode: Mode::Closed,
+        observe: false,
         transit: Transit::Strict,
         certificate: HexVec(vec![0xce, 0x47]),
         lease: Lease { issued: 1_700_000_000, renew_after: 1_700_028_800, expires: 1_700_086_400 },
@@ -84,6 +85,7 @@ fn bundle() -> Bundle {
         }],
         search_scope: vec![prefix("10.0.0.0/8"), prefix("fc00::/7")],
         must_protect: vec![prefix("10.30.9.0/24")],
+        must_protect_names: vec!["db.example.org".parse().unwrap()],
     }
 }
 
@@ -110,11 +112,12 @@ fn unknown_fields_and_codes_of_a_newer_server_are_read() {
 #[test]
 fn a_bundle_from_before_routers_is_read() {
     let mut old = serde_json::to_value(bundle()).unwrap();
-    for later in ["transit", "must_protect"] {
+    for later in ["transit", "must_protect", "must_protect_names", "observe"] {
         assert!(old.as_object_mut().unwrap().remove(later).is_some(), "{later}");
     }
     let read: Bundle = serde_json::from_value(old).unwrap();
     assert_eq!((read.transit, read.must_protect), (Transit::Vouched, Vec::new()));
+    assert_eq!((read.must_protect_names, read.observe), (Vec::new(), false));
 }
 
 #[test]

@@ -11,12 +11,13 @@ mod group;
 mod issuer;
 mod maintenance;
 mod member;
+mod must_protect;
 mod policy;
 mod token;
 mod view;
 
 pub use domain::NewDomain;
-pub use group::GroupSummary;
+pub use group::{GroupSummary, PRIORITY};
 pub use member::MemberChange;
 pub use policy::title as policy_title;
 pub use token::{NewToken, TokenState};

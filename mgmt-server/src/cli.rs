@@ -1,7 +1,8 @@
 //! The command line: nouns with verbs, `--data DIR` everywhere, no secret as an argument.
 
 use crate::app::Error;
-use crate::command::{audit, domain, group, key, member, policy, token};
+use crate::command::must_protect::Destination;
+use crate::command::{audit, domain, group, key, member, must_protect, policy, token};
 use crate::store::PolicyList;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use core::net::SocketAddr;
@@ -92,6 +93,9 @@ enum Group {
         name: String,
         #[command(flatten)]
         data: Data,
+        /// Of several groups that two members share, the one with the lowest number protects
+        #[arg(long, value_name = "N", default_value_t = crate::app::PRIORITY)]
+        priority: u16,
     },
     /// All groups
     List {
@@ -228,7 +232,7 @@ enum Policy {
     Scope(Ranges),
     /// Destinations never passed in clear, in open mode either
     #[command(subcommand)]
-    MustProtect(Ranges),
+    MustProtect(Destinations),
 }
 
 /// What can be done with a list of ranges.
@@ -252,6 +256,32 @@ enum Ranges {
     Remove {
         /// Address range
         prefix: Prefix,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+/// What can be done with the list of what must be protected.
+#[derive(Debug, Subcommand)]
+enum Destinations {
+    /// Add a range, or the name of a host
+    Add {
+        /// Address range, or a host's DNS name; agents look its addresses up themselves
+        destination: Destination,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// All ranges and names
+    List {
+        #[command(flatten)]
+        data: Data,
+        #[command(flatten)]
+        format: Format,
+    },
+    /// Take a range or a name out
+    Remove {
+        /// Address range or name
+        destination: Destination,
         #[command(flatten)]
         data: Data,
     },
@@ -296,6 +326,8 @@ pub(crate) enum ModeArg {
     Open,
     /// Refuses it
     Closed,
+    /// Lets it pass in clear, and reports what closed mode would refuse
+    Observe,
 }
 
 impl From<ModeArg> for Mode {
@@ -303,6 +335,7 @@ impl From<ModeArg> for Mode {
         match mode {
             ModeArg::Open => Self::Open,
             ModeArg::Closed => Self::Closed,
+            ModeArg::Observe => Self::Observe,
         }
     }
 }
@@ -329,11 +362,22 @@ impl From<TransitArg> for Transit {
 }
 
 impl Ranges {
-    fn execute(self, list: PolicyList) -> Result<(), Error> {
+    fn execute(self) -> Result<(), Error> {
+        let list = PolicyList::SearchScope;
         match self {
             Self::Add { prefix, data } => policy::change(&data, list, prefix, true),
             Self::Remove { prefix, data } => policy::change(&data, list, prefix, false),
-            Self::List { data, format } => policy::show(&data, list, format),
+            Self::List { data, format } => policy::show(&data, format),
+        }
+    }
+}
+
+impl Destinations {
+    fn execute(self) -> Result<(), Error> {
+        match self {
+            Self::Add { destination, data } => must_protect::change(&data, &destination, true),
+            Self::Remove { destination, data } => must_protect::change(&data, &destination, false),
+            Self::List { data, format } => must_protect::show(&data, format),
         }
     }
 }
@@ -347,7 +391,9 @@ impl Cli {
         match self.command {
             Command::Init(args) => domain::init(&args),
             Command::Run(args) => domain::run(&args),
-            Command::Group(Group::Create { name, data }) => group::create(&data, &name),
+            Command::Group(Group::Create { name, data, priority }) => {
+                group::create(&data, &name, priority)
+            }
             Command::Group(Group::List { data, format }) => group::list(&data, format, None),
             Command::Group(Group::Show { name, data, format }) => {
                 group::list(&data, format, Some(&name))
@@ -360,8 +406,8 @@ impl Cli {
             Command::Member(Member::Remove { id, data }) => member::remove(&data, &id),
             Command::Key(Key::Rotate { group, data, hard }) => key::rotate(&data, &group, hard),
             Command::Key(Key::Issue { data, root_key }) => key::issue(&data, root_key.as_deref()),
-            Command::Policy(Policy::Scope(ranges)) => ranges.execute(PolicyList::SearchScope),
-            Command::Policy(Policy::MustProtect(ranges)) => ranges.execute(PolicyList::MustProtect),
+            Command::Policy(Policy::Scope(ranges)) => ranges.execute(),
+            Command::Policy(Policy::MustProtect(list)) => list.execute(),
             Command::Audit(Audit::List { data, format, limit }) => {
                 audit::list(&data, format, limit)
             }

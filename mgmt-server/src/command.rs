@@ -5,6 +5,7 @@ pub(crate) mod domain;
 pub(crate) mod group;
 pub(crate) mod key;
 pub(crate) mod member;
+pub(crate) mod must_protect;
 mod output;
 pub(crate) mod policy;
 pub(crate) mod token;

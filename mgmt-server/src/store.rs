@@ -11,7 +11,9 @@ mod sqlite_rows;
 pub use sqlite::SqliteStore;
 
 use crate::keyring::Keyring;
-use mgmt_api::{HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit};
+use mgmt_api::{
+    DnsName, HexBytes, IssuerStatement, Kind, Mode, Prefix, Secret, ServerAddress, Transit,
+};
 
 /// Number of a token.
 pub type TokenId = HexBytes<8>;
@@ -242,6 +244,11 @@ pub trait Transaction {
     fn policy(&mut self, list: PolicyList) -> Result<Vec<Prefix>, StoreError>;
     /// Changes them.
     fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError>;
+
+    /// Names of hosts that nobody may be talked to in clear, oldest first.
+    fn must_protect_names(&mut self) -> Result<Vec<DnsName>, StoreError>;
+    /// Changes them.
+    fn put_must_protect_names(&mut self, names: &[DnsName]) -> Result<(), StoreError>;
 
     /// All issuing keys, oldest first.
     fn issuers(&mut self) -> Result<Vec<Issuer>, StoreError>;

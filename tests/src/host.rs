@@ -41,10 +41,10 @@ impl Host {
         Ok(Self { name: name.to_owned(), v4, v6, netns, dir })
     }
 
-    /// The same machine by another of its IPv4 addresses.
+    /// The same machine by other addresses of its own.
     #[must_use]
-    pub fn at(&self, v4: Ipv4Addr) -> Self {
-        Self { v4, ..self.clone() }
+    pub fn at(&self, v4: Ipv4Addr, v6: Ipv6Addr) -> Self {
+        Self { v4, v6, ..self.clone() }
     }
 
     /// Both addresses.

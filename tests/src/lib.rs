@@ -18,6 +18,7 @@ pub mod pair;
 pub mod ping;
 pub mod process;
 pub mod programs;
+pub mod proof;
 pub mod row;
 pub mod runner;
 pub mod scenario;
@@ -25,6 +26,7 @@ mod scenarios;
 pub mod server;
 pub mod ssh;
 pub mod stream;
+pub mod tools;
 pub mod udp;
 pub mod wait;
 

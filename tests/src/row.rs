@@ -158,6 +158,31 @@ impl Row {
         Capture::start_small(switch, &machine.name, Some(MARKER))
     }
 
+    /// Plugs a machine's cable into another network, where it gets an address with this last number
+    /// and routes. Returns it as it can be reached there.
+    ///
+    /// # Errors
+    /// If `ip` refuses.
+    pub fn move_to(&self, machine: &Host, network: usize, number: u8) -> Result<Host> {
+        let name = &machine.name;
+        ensure!(network < self.switches.len(), "no such network");
+        for at in 0..self.switches.len() {
+            // In one of them it is; in the others there is no such port.
+            let moved = format!("link set dev {name} netns n{network}\n");
+            if at != network && ip(Some(&format!("n{at}")), &moved).is_ok() {
+                ip(Some(&format!("n{network}")), &format!("link set dev {name} master br0 up\n"))?;
+            }
+        }
+        for family in ["-4", "-6"] {
+            machine.run(&["ip", family, "addr", "flush", "dev", DEV, "scope", "global"])?;
+            machine.run(&["ip", family, "route", "flush", "proto", "boot"])?;
+        }
+        address_of(name, DEV, network, number)?;
+        ip(Some(name), &routes(network, 0..=self.switches.len() - 1))?;
+        let (v4, v6) = addresses(network, number);
+        Ok(machine.at(v4, v6))
+    }
+
     /// Lets router `number` masquerade what leaves to its right; machines there forget how to reach
     /// what is left of it.
     ///
@@ -182,6 +207,10 @@ fn plug(machine: &str, dev: &str, network: usize, number: u8) -> Result<()> {
              link set dev {machine} master br0 up\n"
         ),
     )?;
+    address_of(machine, dev, network, number)
+}
+
+fn address_of(machine: &str, dev: &str, network: usize, number: u8) -> Result<()> {
     let (v4, v6) = addresses(network, number);
     ip(
         Some(machine),

@@ -63,6 +63,10 @@ pub fn all() -> Vec<Scenario> {
         scenarios::interface::LIST,
         scenarios::report::LIST,
         scenarios::router::LIST,
+        scenarios::paths::LIST,
+        scenarios::groups::LIST,
+        scenarios::moving::LIST,
+        scenarios::policy::LIST,
         scenarios::carrier::LIST,
         scenarios::matrix::LIST,
     ]

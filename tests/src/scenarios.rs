@@ -1,14 +1,18 @@
 //! The scenarios, one file for each side of the product.
 
 pub(crate) mod carrier;
+pub(crate) mod groups;
 pub(crate) mod interface;
 pub(crate) mod keys;
 pub(crate) mod kill;
 pub(crate) mod lab;
 pub(crate) mod lifecycle;
 pub(crate) mod matrix;
+pub(crate) mod moving;
 pub(crate) mod mtu;
 pub(crate) mod outsider;
+pub(crate) mod paths;
+pub(crate) mod policy;
 pub(crate) mod programs;
 pub(crate) mod refusal;
 pub(crate) mod report;

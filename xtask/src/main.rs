@@ -53,11 +53,14 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Figures: `first-packet` in the lab, `micro` for functions
+    /// Figures: `first-packet` and `path` in the lab, `micro` for functions
     Bench {
         /// What to measure
         #[arg(value_enum)]
         what: bench::What,
+        /// One JSON object instead of a table
+        #[arg(long)]
+        json: bool,
     },
     /// Sizes, missing docs, unfinished marks, junk, threat rows without test
     Tidy,
@@ -84,6 +87,12 @@ enum Task {
     DemoInside {
         #[arg(long)]
         shell: bool,
+    },
+    /// First process of the path measurement's nest
+    #[command(name = "@path", hide = true)]
+    PathInside {
+        #[arg(long)]
+        json: bool,
     },
     /// First process of the matrix's nest
     #[command(name = "@matrix", hide = true)]
@@ -123,7 +132,8 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::E2e { names, jobs, .. } => closed(e2e_task::run(&names, jobs)?),
-        Task::Bench { what } => bench::run(what),
+        Task::Bench { what, json } => bench::run(what, json),
+        Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
         Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
         Task::Tidy => closed(tidy::run()?),

@@ -6,10 +6,12 @@ use ge_core::membership::Identity;
 use ge_runtime::config_file;
 use ge_runtime::control::{Answer, REQUEST_MAX, parse_request};
 use ge_runtime::program::Program;
-use ge_runtime::state_dir::{enrolment_file, identity_file, sealed, version_file};
+use ge_runtime::state_dir::{
+    enrolment_file, identity_file, memory_file as remembered, sealed, version_file,
+};
 
 /// Longest request that is meant.
-const MEANT_MAX: usize = 100;
+const MEANT_MAX: usize = 120;
 /// A refusal may quote what it refuses, escaped: six characters for a byte, and words around it.
 const QUOTED: usize = 6;
 const WORDS: usize = 256;
@@ -99,6 +101,13 @@ pub fn sealed_membership(data: &[u8]) {
     }
     let file = sealed::seal(&ours, &[7; sealed::NONCE], data);
     assert_eq!(sealed::open(&ours, &file).as_ref().map(|text| text.as_slice()), Some(data));
+}
+
+/// What is remembered of destinations: one file for each content.
+pub fn memory_file(data: &[u8]) {
+    if let Some(content) = remembered::parse(data) {
+        assert_eq!(remembered::emit(&content), data, "one file");
+    }
 }
 
 /// Whose membership the corpus of [`sealed_membership`] holds: number 1.

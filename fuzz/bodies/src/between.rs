@@ -45,7 +45,7 @@ impl Passing {
             .answer(&r, false, parameters(22), ephemeral, &mut rng, NOW)
             .expect("a group is shared");
         let witness = Witness { keyring: &keyring, secret: &secret, place: Place::Between };
-        let longer = witness.add_record(&rgi, &mut rng, NOW).expect("the RGI is right");
+        let (longer, _) = witness.add_record(&rgi, &mut rng, NOW).expect("the RGI is right");
         let (_, mpit) = initiator.consume_rgi(&i, &longer, &mut rng, NOW).expect("it is right");
         let (_, cdn) = responder.consume_mpit(&r, &mpit, &mut rng, NOW).expect("it is right");
         Self { keyring, secret, rgi, mpit, cdn, nomatch }
@@ -67,7 +67,7 @@ pub fn between(data: &[u8]) {
     let passing = Passing::new();
     let message = with_mac(data, MAC_LEN);
     let (keyring, witness) = (&passing.keyring, passing.witness());
-    if let Ok(longer) = witness.add_record(&message, &mut rng(3), NOW) {
+    if let Ok((longer, _)) = witness.add_record(&message, &mut rng(3), NOW) {
         let records = |message: &[u8]| peek(message).as_ref().map_or(0, Header::record_count);
         assert!(records(&longer) - records(&message) <= 1, "one record at most");
     }

@@ -14,6 +14,7 @@
 
 mod agent;
 mod between;
+mod cookie;
 mod kernel;
 mod negotiation;
 mod packets;
@@ -29,9 +30,10 @@ pub mod domain;
 
 pub use agent::{
     config_file, control_answer, control_request, enrolment_file, identity_file, member,
-    sealed_membership, version_file,
+    memory_file, sealed_membership, version_file,
 };
 pub use between::{Passing, between};
+pub use cookie::{cookie, scene_cookie};
 pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
 pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
@@ -48,6 +50,7 @@ pub const TARGETS: &[Target] = &[
     ("mpit", mpit),
     ("cdn", cdn),
     ("between", between),
+    ("cookie", cookie),
     ("path_part", path_part),
     ("tlv", tlv),
     ("certificate", certificate),
@@ -67,6 +70,7 @@ pub const TARGETS: &[Target] = &[
     ("enrolment_file", enrolment_file),
     ("version_file", version_file),
     ("sealed_membership", sealed_membership),
+    ("memory_file", memory_file),
     ("netlink", netlink),
     ("echo_reply", echo_reply),
 ];

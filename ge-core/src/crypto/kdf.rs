@@ -78,8 +78,12 @@ pub fn subkey_prk(traffic: &Secret32) -> Prk {
 /// HMAC-SHA256 over the concatenation of `parts`.
 #[must_use]
 pub fn hmac(key: &Secret32, parts: &[&[u8]]) -> [u8; 32] {
+    hmac_under(&key.0, parts)
+}
+
+fn hmac_under(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac =
-        Hmac::<Sha256>::new_from_slice(&key.0).expect("invariant: HMAC takes keys of every length");
+        Hmac::<Sha256>::new_from_slice(key).expect("invariant: HMAC takes keys of every length");
     for part in parts {
         mac.update(part);
     }
@@ -92,6 +96,13 @@ pub fn short_hmac<const N: usize>(key: &Secret32, parts: &[&[u8]]) -> [u8; N] {
     const { assert!(N <= 32) };
     let mut short = [0; N];
     short.copy_from_slice(&hmac(key, parts)[..N]);
+    short
+}
+
+/// The same under a cookie, which is shorter than other keys.
+pub(crate) fn short_hmac_under(cookie: &[u8; MAC_LEN], parts: &[&[u8]]) -> [u8; MAC_LEN] {
+    let mut short = [0; MAC_LEN];
+    short.copy_from_slice(&hmac_under(cookie, parts)[..MAC_LEN]);
     short
 }
 

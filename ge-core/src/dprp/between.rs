@@ -267,6 +267,10 @@ impl Tentative {
         if path::sids(&header) != self.sids || epoch != self.domain_epoch {
             return Err(Reject::Unexpected);
         }
+        // Policy may have changed since the MPIT passed.
+        if keyring.consent() != self.consent {
+            return Err(Reject::Stale);
+        }
         let opened = path::open(&keys.record, Use::Cdn, self.sids, CdnParts::parse(message)?.path)
             .ok_or(Reject::BadSeal("CDN path part"))?;
         let path = CdnPath::parse(&opened)?;

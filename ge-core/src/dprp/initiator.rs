@@ -1,12 +1,14 @@
 //! The end that starts a negotiation.
 
 use super::between::reference;
+use super::cookie;
 use super::noise::Noise;
 use super::offer::{Offer, Rgi};
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal};
 use super::{
-    Agreement, Binding, CreateError, Proposal, Purpose, Reject, SessionParameters, tags, transcript,
+    Agreement, Binding, Cookie, CreateError, Proposal, Purpose, Reject, SessionParameters, tags,
+    transcript,
 };
 use crate::cert::Certificate;
 use crate::crypto::seal::open_once;
@@ -201,6 +203,26 @@ impl Initiator {
             return Err(Reject::BadSignature);
         }
         Ok(())
+    }
+
+    /// Reads a COOKIE that answers `dde`, our DDE as it was sent. Nothing changes: the same DDE goes
+    /// out again with [`Cookie::sign`].
+    ///
+    /// # Errors
+    /// [`Reject`]; the right COOKIE is still accepted later.
+    pub fn consume_cookie(
+        &self,
+        keyring: &Keyring,
+        message: &[u8],
+        dde: &[u8],
+        unix: UnixTime,
+    ) -> Result<Cookie, Reject> {
+        if !matches!(self.state, State::Offered(_)) {
+            return Err(Reject::Unexpected);
+        }
+        let epoch = self.offer.domain_epoch;
+        let keys = keyring.domain_epoch(epoch, unix).ok_or(Reject::Stale)?;
+        cookie::open(keys, message, dde, self.offer.id)
     }
 
     /// Reads a NOMATCH: who is there, and in which mode.

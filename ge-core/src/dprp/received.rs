@@ -17,7 +17,7 @@ use crate::wire::dprp::dde::{DdeFacts, DdeParts, Tags};
 use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::{RgiPath, RgiPayload};
 use crate::wire::dprp::{
-    FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_flow, peek,
+    FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_flow, peek, split_mac,
 };
 
 /// A DDE that is authentic and fresh. Nothing about its sender is proven but that it is of the
@@ -42,7 +42,8 @@ pub struct ReceivedDde {
 }
 
 /// Reads a DDE: `mac1` first (one HMAC per domain key in force, and nothing else for garbage), then
-/// the sealed facts, then the time stamp, then the tags of our own groups.
+/// the sealed facts, then the time stamp, then the tags of our own groups. `mac2` is not looked at:
+/// whether it is needed is a question of load ([`CookieSecret::proves`](super::CookieSecret)).
 ///
 /// # Errors
 /// [`Reject`]; nothing is ever answered then.
@@ -56,9 +57,6 @@ pub fn consume_dde(
     let header = peek(message).ok_or(Malformed::new("message", "header"))?;
     let parts = DdeParts::parse(message)?;
     let keys = keyring.domain_epoch(domain_epoch, unix).ok_or(Reject::Stale)?;
-    if *parts.mac2 != [0; MAC_LEN] {
-        return Err(Malformed::new("DDE", "mac2 without a cookie").into());
-    }
     if x25519::is_low_order(parts.ephemeral) {
         return Err(Reject::Misbehaved("low-order ephemeral key"));
     }
@@ -85,6 +83,24 @@ pub fn consume_dde(
         message: parts.noise.to_vec(),
         noise,
     })
+}
+
+/// Form and `mac1` of any message but the COOKIE: all that is known before anything costs more than
+/// one HMAC per domain key in force.
+///
+/// # Errors
+/// [`Reject::Malformed`] or [`Reject::BadMac`].
+pub fn authenticate(keyring: &Keyring, message: &[u8], unix: UnixTime) -> Result<(), Reject> {
+    let header = peek(message).ok_or(Malformed::new("message", "header"))?;
+    let (covered, mac1) = match header.kind {
+        Kind::Dde => DdeParts::parse(message).map(|parts| (parts.covered, parts.mac1))?,
+        _ => split_mac(message).ok_or(Malformed::new("message", "too short"))?,
+    };
+    let right = |keys: &DomainKeys| tags::mac1_is_right(&keys.mac1, covered, mac1);
+    if keyring.accepted_domain(unix).any(|(_, keys)| right(keys)) {
+        return Ok(());
+    }
+    Err(Reject::BadMac)
 }
 
 /// Form, numbers and `mac1` of a DDE, and nothing of what is sealed in it.

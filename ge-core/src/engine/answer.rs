@@ -6,16 +6,18 @@ use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
-use crate::dprp::{Agreement, ReceivedDde, Responder, SessionParameters, Word, consume_dde};
+use crate::dprp::{Agreement, Fault, ReceivedDde, Responder, SessionParameters, Word, consume_dde};
 use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND,
-    OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, OWNER_HEARD_WITHIN,
+    REFUSED_PER_NEGOTIATION, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
 };
 use crate::now::Instant;
+use crate::origin::Source;
 use crate::timer::Timer;
+use crate::wire::dprp::dde::lasting;
 use crate::wire::dprp::{self, Kind};
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
@@ -28,7 +30,6 @@ pub(super) struct Answers {
     /// its MPIT the same CDN.
     by_initiator: BTreeMap<NegotiationId, Answer>,
     seen: Seen,
-    nomatch: Budget,
     pub(super) early: Early,
 }
 
@@ -43,6 +44,10 @@ struct Answer {
     repeats: u32,
     /// An agent further in that shares no group with the initiator, by its certificate.
     beyond: Option<[u8; 8]>,
+    /// The request came with proof that its sender receives what is sent to it.
+    proven: bool,
+    /// Messages that had a right `mac1` and were refused.
+    refused: u32,
     state: AnswerState,
 }
 
@@ -119,9 +124,25 @@ impl Answers {
         }
     }
 
-    /// Takes one of the refusals of this second.
-    pub(super) fn may_refuse(&mut self, limit: u32, now: Instant) -> bool {
-        self.nomatch.take(limit, now)
+    /// True if this request was answered.
+    pub(super) fn answered(&self, request: &[u8]) -> bool {
+        self.answer_to(request).is_some()
+    }
+
+    fn answer_to(&self, request: &[u8]) -> Option<&Answer> {
+        let answer = self.by_initiator.get(&dprp::peek(request)?.sid_i)?;
+        (lasting(&answer.request) == lasting(request)).then_some(answer)
+    }
+
+    /// True if this request was answered once with proof of where it comes from.
+    pub(super) fn is_proven(&self, request: &[u8]) -> bool {
+        self.answer_to(request).is_some_and(|answer| answer.proven)
+    }
+
+    fn prove(&mut self, id: NegotiationId) {
+        if let Some(answer) = self.by_initiator.get_mut(&id) {
+            answer.proven = true;
+        }
     }
 
     /// A new policy may see a common group where the old one saw none.
@@ -169,10 +190,10 @@ impl Engine {
             }
             return self.consume_answer(header.sid_i, message, header.kind, via, now);
         }
-        let result = if self.repeats_answered(header.sid_i, message, arrival) {
+        let result = if header.kind == Kind::Dde {
+            self.consume_question(header.sid_i, message, via, arrival, now)
+        } else if self.repeats_answered(header.sid_i, message, arrival) {
             Ok(())
-        } else if header.kind == Kind::Dde {
-            self.consume_dde(message, via, arrival, now)
         } else {
             self.consume_mpit(header.sid_i, message, arrival, now)
         };
@@ -181,14 +202,33 @@ impl Engine {
         }
     }
 
+    /// A DDE at this end, whether new or a repeat: first what it may cost, then what it says.
+    pub(super) fn consume_question(
+        &mut self,
+        id: NegotiationId,
+        message: &[u8],
+        via: Via,
+        arrival: Option<Arrival>,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let proven = self.admit_question(message, via, arrival, now)?;
+        if !self.repeats_answered(id, message, arrival) {
+            self.consume_dde(message, via, arrival, now)?;
+        }
+        if proven {
+            self.answers.prove(id);
+        }
+        Ok(())
+    }
+
     /// True for the CDN of a negotiation that data confirmed.
     pub(super) fn is_late_cdn(&self, id: NegotiationId, arrival: Option<Arrival>) -> bool {
         let row = arrival.and_then(|arrival| self.pit.get(arrival.pair));
         row.and_then(Row::protected).is_some_and(|protected| protected.confirmed == Some(id))
     }
 
-    /// A byte-identical repeat of a request already answered gets the same answer again, so often
-    /// and no oftener. True if the request is such a repeat.
+    /// A repeat of a request already answered, byte by byte the same but for its `mac2`, gets the
+    /// same answer again, so often and no oftener. True if the request is such a repeat.
     pub(super) fn repeats_answered(
         &mut self,
         id: NegotiationId,
@@ -197,7 +237,9 @@ impl Engine {
     ) -> bool {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
         // In a packet of another flow it is no repeat: the answer would go to who did not ask.
-        if answer.request != message || arrival.is_some_and(|at| at.pair != answer.pair) {
+        if lasting(&answer.request) != lasting(message)
+            || arrival.is_some_and(|at| at.pair != answer.pair)
+        {
             return false;
         }
         answer.repeats += 1;
@@ -304,9 +346,7 @@ impl Engine {
         arrival: Option<Arrival>,
         now: Now,
     ) -> Result<(), DropReason> {
-        if !self.answers.nomatch.take(NOMATCH_PER_SECOND, now.mono) {
-            return Err(DropReason::TableFull);
-        }
+        self.may_refuse(Source::of(pair.remote.0), now)?;
         let router = !self.is_local(pair.local.0);
         let word = if self.is_wary(pair, now) { Word::AsClosed } else { Word::Own };
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
@@ -322,6 +362,8 @@ impl Engine {
             reply: reply.clone(),
             repeats: 0,
             beyond: None,
+            proven: false,
+            refused: 0,
             state: AnswerState::Refused,
         };
         self.answers.by_initiator.insert(dde.id, answer);
@@ -364,6 +406,8 @@ impl Engine {
             reply: reply.clone(),
             repeats: 0,
             beyond: None,
+            proven: false,
+            refused: 0,
             state: AnswerState::ExpectMpit { responder: Box::new(responder), index },
         };
         self.answers.by_initiator.insert(id, answer);
@@ -390,9 +434,14 @@ impl Engine {
         if own.is_some_and(|own| ours_survives(own, answer.via, &responder.ephemeral())) {
             return Err(DropReason::Stale);
         }
-        let (agreement, cdn) = responder
-            .consume_mpit(keyring, message, rng, now.unix)
-            .map_err(|reject| reject.drop_reason())?;
+        if answer.refused >= REFUSED_PER_NEGOTIATION {
+            return Err(DropReason::TooMany);
+        }
+        let read = responder.consume_mpit(keyring, message, rng, now.unix);
+        let (agreement, cdn) = read.map_err(|reject| {
+            answer.refused += u32::from(reject.fault() != Fault::Anybody);
+            reject.drop_reason()
+        })?;
         let index = *index;
         let (pair, interface, via, started) =
             (answer.pair, answer.interface, answer.via, answer.started);
@@ -459,6 +508,7 @@ impl Engine {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
             None => {
                 let row = Row::new(RowState::Protected(protected), interface, now.mono);
+                let row = row.caused_by(pair.remote.0);
                 self.insert_row(pair, row)?;
                 None
             }
@@ -512,7 +562,7 @@ impl Engine {
         }
     }
 
-    fn send_reply(
+    pub(super) fn send_reply(
         &mut self,
         reply: Vec<u8>,
         via: Via,

@@ -21,6 +21,7 @@ use crate::io::{DatagramMeta, Output, Transmit};
 use crate::limits::{CARRIER_DELAY, CARRIER_LIFETIME, CARRIERS, DATA_PORT};
 use crate::now::Instant;
 use crate::timer::Timer;
+use crate::wire::dprp::dde::lasting;
 use crate::wire::dprp::{Kind, MAGIC, peek};
 use crate::wire::icmp::{emit_echo, parse_echo};
 use crate::wire::ip::IpView;
@@ -253,7 +254,7 @@ impl Engine {
     pub(super) fn reflected(&mut self, id: NegotiationId, message: &[u8]) {
         let Some(&pair) = self.negotiations.get(&id) else { return };
         if let Some(negotiation) = self.pit.get_mut(pair).and_then(Row::negotiation_mut)
-            && negotiation.message == message
+            && lasting(&negotiation.message) == lasting(message)
         {
             negotiation.reflected = true;
             negotiation.other_at = None;

@@ -33,6 +33,11 @@ pub(super) struct EarlyDatagram {
 }
 
 impl Early {
+    /// Answers whose MPIT is still to come.
+    pub(super) fn waiting(&self) -> usize {
+        self.expected.len()
+    }
+
     /// An index was given to the agent at `from`.
     pub(super) fn expect(&mut self, index: SessionIndex, from: IpAddr) {
         self.expected.insert(index, Waiting { from, datagrams: Vec::new() });

@@ -11,7 +11,7 @@ use crate::addr::WireAddr;
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
 use crate::id::{Interface, SessionIndex};
-use crate::io::{Event, Frame, Incoming, Output};
+use crate::io::{Event, Frame, Incoming, NegotiationResult, Output};
 use crate::limits::DATA_PORT;
 use crate::reassembly::Reassembled;
 use crate::shim::Shim;
@@ -19,7 +19,7 @@ use crate::wire::dprp::{self, Kind};
 use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
 use crate::wire::protocol;
-use crate::{DropReason, Mode, Now};
+use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
 
 /// Where a message outside a session came from.
@@ -87,7 +87,8 @@ impl Engine {
             return Incoming::Consumed;
         }
         if is_many(view.destination) {
-            return self.let_in(packet.len(), DropReason::Multicast);
+            let why = Some(ClearReason::Multicast);
+            return self.let_in(packet.len(), pair, why, now);
         }
         if others {
             if let Some(passes) = self.sealed_passes(packet, &view, false, now) {
@@ -180,20 +181,39 @@ impl Engine {
             {
                 self.refuse_in(DropReason::ClearOnProtected)
             }
-            Some(RowState::Pending(_) | RowState::Clear(_) | RowState::Transit(_)) | None => {
-                self.let_in(bytes, DropReason::ClosedMode)
+            // The verdict of the row stands for its packets, or will.
+            Some(RowState::Pending(_)) => self.let_in(bytes, pair, None, now),
+            Some(RowState::Clear(plain)) if plain.reason != NegotiationResult::Unasked => {
+                self.let_in(bytes, pair, None, now)
+            }
+            Some(RowState::Transit(_)) => {
+                self.let_in(bytes, pair, Some(ClearReason::BesideTransit), now)
+            }
+            Some(RowState::Clear(_)) | None => {
+                self.let_in(bytes, pair, Some(ClearReason::Unasked), now)
             }
         }
     }
 
-    fn let_in(&mut self, bytes: usize, otherwise: DropReason) -> Incoming {
-        match self.mode() {
-            Mode::Open => {
+    /// What passes in open mode. `reason`: unless a row stands for it.
+    fn let_in(
+        &mut self,
+        bytes: usize,
+        pair: HostPair,
+        reason: Option<ClearReason>,
+        now: Now,
+    ) -> Incoming {
+        match (self.mode(), reason) {
+            (Mode::Open, _) => {
                 self.counters.clear_in.0 += 1;
                 self.counters.clear_in.1 += bytes as u64;
+                if let Some(reason) = reason {
+                    self.note_clear(pair, reason, now);
+                }
                 Incoming::Deliver
             }
-            Mode::Closed => self.refuse_in(otherwise),
+            (Mode::Closed, Some(ClearReason::Multicast)) => self.refuse_in(DropReason::Multicast),
+            (Mode::Closed, _) => self.refuse_in(DropReason::ClosedMode),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A new version of the policy: keys, mode, groups, removals.
 
 use super::Engine;
+use super::observe::Observed;
 use super::row::{Row, RowState};
 use crate::Now;
 use crate::flow::{FlowKey, HostPair};
@@ -22,6 +23,9 @@ impl Engine {
         let keyring = Keyring::new(&self.identity, &membership)?;
         self.keyring = Some(keyring);
         self.mode = membership.mode;
+        if !membership.observe {
+            self.observed = Observed::default();
+        }
         self.pit.set_capacity(pit_rows(&membership.role));
         self.membership = Some(membership);
         self.answers.forget_refusals();

@@ -10,11 +10,11 @@ use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Event, HeldFrame, NegotiationResult};
 use crate::limits::{
-    ASK_AGAIN_LAST, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS, REFUSED_LIFETIME,
-    RETRY_JITTER_PERCENT, RETRY_LADDER,
+    ASK_AGAIN_LAST, COOKIES_PER_NEGOTIATION, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS,
+    REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,
 };
 use crate::timer::Timer;
-use crate::{DropReason, Mode, NegotiationId, Now, SessionIndex};
+use crate::{ClearReason, DropReason, Mode, NegotiationId, Now, SessionIndex};
 use core::time::Duration;
 use rand_core::Rng as _;
 
@@ -56,10 +56,15 @@ impl Engine {
         let parameters = SessionParameters { index, data_port: DATA_PORT, wire };
         let rng = &mut self.rng;
         let ephemeral = self.ephemerals.take(rng);
-        let (initiator, message) = Initiator::create_dde(
+        let (initiator, mut message) = Initiator::create_dde(
             keyring, &proposal, binding, parameters, ephemeral, rng, now.unix,
         )
         .ok()?;
+        let mut echo_id = (self.rng.next_u32() & 0xffff) as u16;
+        if let Some((cookie, id)) = self.load.known_cookie(pair, via.carrier(), now.mono) {
+            cookie.sign(&mut message);
+            echo_id = id; // it counts for no other
+        }
         Some(Negotiation {
             initiator,
             via,
@@ -71,8 +76,10 @@ impl Engine {
             next_attempt: now.mono,
             started: now.mono,
             yielded: false,
-            echo_id: (self.rng.next_u32() & 0xffff) as u16,
+            echo_id,
             echo_seq: 0,
+            cookies: 0,
+            refused: 0,
             other_at: None,
             reflected: false,
         })
@@ -98,11 +105,18 @@ impl Engine {
         negotiation.next_attempt =
             now.mono + wait * (100 - RETRY_JITTER_PERCENT as u32) / 100 + wait * jitter / 100;
         negotiation.attempts += 1;
+        self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
+        self.send_message(pair, now);
+    }
+
+    /// Sends the current message of the pair's negotiation.
+    fn send_message(&mut self, pair: HostPair, now: Now) {
+        let row = self.pit.get_mut(pair).and_then(Row::negotiation_mut);
+        let Some(negotiation) = row else { return };
         negotiation.echo_seq = negotiation.echo_seq.wrapping_add(1);
         let (id, seq, via) = (negotiation.echo_id, negotiation.echo_seq, negotiation.via);
         let message = negotiation.message.clone();
         let purpose = negotiation.initiator.proposal().purpose;
-        self.timers.set(negotiation.next_attempt, Timer::Retransmit(pair));
         match via {
             Via::Echo | Via::Udp if purpose == Purpose::Survey => {
                 self.send_survey(pair, (id, seq), &message);
@@ -167,10 +181,13 @@ impl Engine {
     /// every five minutes. It is asked less and less often.
     fn still_clear(&mut self, pair: HostPair, now: Now) {
         if let Some(Row { state: RowState::Clear(plain), .. }) = self.pit.get_mut(pair) {
+            let reason = ClearReason::of(plain.reason);
             plain.until = now.mono + NEGATIVE_LIFETIME;
             plain.ask_again = now.mono + plain.patience;
             plain.patience = (2 * plain.patience).min(ASK_AGAIN_LAST);
             self.timers.set(plain.ask_again, Timer::AskAgain(pair));
+            // Closed mode has come to its verdict by now.
+            self.would_drop(pair, reason, now);
         }
     }
 
@@ -202,11 +219,16 @@ impl Engine {
         if self.is_inquiry(pair, id) {
             return self.consume_inquiry(pair, message, kind, now);
         }
+        let negotiation = self.pit.get(pair).and_then(Row::negotiation);
+        if negotiation.is_some_and(|own| own.refused >= REFUSED_PER_NEGOTIATION) {
+            return self.dropped_in(DropReason::TooMany);
+        }
         let result = match kind {
             Kind::Rgi => self.consume_rgi(pair, message, via, now),
             Kind::Cdn => self.consume_cdn(pair, message, now),
             Kind::NoMatch => self.consume_nomatch(pair, message, via, now),
-            Kind::Dde | Kind::Mpit | Kind::Cookie => Err(DropReason::BadMessage),
+            Kind::Cookie => self.consume_cookie(pair, message, via, now),
+            Kind::Dde | Kind::Mpit => Err(DropReason::BadMessage),
         };
         if let Err(reason) = result {
             self.dropped_in(reason);
@@ -232,7 +254,7 @@ impl Engine {
             self.turn_dropped(pair, NegotiationResult::Refused, now);
             return Ok(());
         }
-        let (agreement, mpit) = read.map_err(|reject: Reject| reject.drop_reason())?;
+        let (agreement, mpit) = read.map_err(|reject| negotiation.refuse(&reject))?;
         negotiation.phase = Phase::ExpectCdn;
         negotiation.message = mpit;
         negotiation.attempts = 0;
@@ -312,10 +334,8 @@ impl Engine {
         if negotiation.phase != Phase::ExpectCdn {
             return Err(DropReason::Stale);
         }
-        negotiation
-            .initiator
-            .consume_cdn(keyring, message, now.unix)
-            .map_err(|reject| reject.drop_reason())?;
+        let read = negotiation.initiator.consume_cdn(keyring, message, now.unix);
+        read.map_err(|reject| negotiation.refuse(&reject))?;
         let index = negotiation.index;
         let Some(agreed) = negotiation.agreed.take() else {
             self.confirmed(pair, index, now);
@@ -325,6 +345,36 @@ impl Engine {
         self.confirmed(pair, index, now);
         self.became_protected(pair, agreed.took, now);
         self.release_sealed(held, now);
+        Ok(())
+    }
+
+    /// The other side is under load: the same DDE goes out again at once, with proof that we receive
+    /// what is sent to us. Nothing else changes; a COOKIE moves no address.
+    fn consume_cookie(
+        &mut self,
+        pair: HostPair,
+        message: &[u8],
+        via: Via,
+        now: Now,
+    ) -> Result<(), DropReason> {
+        let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
+        let row = self.pit.get_mut(pair).ok_or(DropReason::Stale)?;
+        let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
+        let (Phase::ExpectRgi, Some(carrier)) = (negotiation.phase, via.carrier()) else {
+            return Err(DropReason::Stale);
+        };
+        let dde = &mut negotiation.message;
+        let read = negotiation.initiator.consume_cookie(keyring, message, dde, now.unix);
+        let cookie = read.map_err(|_| DropReason::BadCookie)?;
+        if cookie.signed(dde) || negotiation.cookies >= COOKIES_PER_NEGOTIATION {
+            return Err(DropReason::Stale);
+        }
+        cookie.sign(dde);
+        negotiation.cookies += 1;
+        let numbers = (carrier, negotiation.echo_id);
+        self.load.keep_cookie(pair, cookie, numbers, now.mono);
+        self.carrier_answered(pair, via, now);
+        self.send_message(pair, now);
         Ok(())
     }
 
@@ -363,12 +413,10 @@ impl Engine {
         now: Now,
     ) -> Result<(), DropReason> {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMessage)?;
-        let row = self.pit.get(pair).ok_or(DropReason::Stale)?;
-        let negotiation = row.negotiation().ok_or(DropReason::Stale)?;
-        let NoMatch { mode, .. } = negotiation
-            .initiator
-            .consume_nomatch(keyring, message, now.unix)
-            .map_err(|reject| reject.drop_reason())?;
+        let row = self.pit.get_mut(pair).ok_or(DropReason::Stale)?;
+        let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
+        let read = negotiation.initiator.consume_nomatch(keyring, message, now.unix);
+        let NoMatch { mode, .. } = read.map_err(|reject| negotiation.refuse(&reject))?;
         let took = now.mono.since(negotiation.started);
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));

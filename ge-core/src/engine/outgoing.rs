@@ -12,14 +12,14 @@ use crate::io::{
     ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
 };
 use crate::limits::{
-    ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, REFUSED_LIFETIME,
-    TRANSIT_GRACE,
+    ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, PIT_ROWS_PER_SOURCE,
+    REFUSED_LIFETIME, TRANSIT_GRACE,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
-use crate::{DropReason, Mode, Now};
+use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
 
 /// Where the IP packet starts in a captured frame.
@@ -55,10 +55,10 @@ impl Engine {
         if is_link_control(packet, &view) {
             return Outgoing::PutBack;
         }
-        if is_many(view.destination) {
-            return self.unless_closed(packet.len(), DropReason::Multicast);
-        }
         let pair = HostPair::new(view.source, view.destination);
+        if is_many(view.destination) {
+            return self.unless_closed(packet.len(), pair, ClearReason::Multicast, now);
+        }
         if self.is_router()
             && let Some(verdict) = self.others_leave(frame, &view, pair, now)
         {
@@ -67,7 +67,7 @@ impl Engine {
         let packet = &frame.bytes[PACKET_AT..];
         if !self.is_ours(pair, now) {
             // A host agent stands for its own addresses only; what it forwards is not its to seal.
-            return self.unless_closed(packet.len(), DropReason::ClosedMode);
+            return self.unless_closed(packet.len(), pair, ClearReason::Forwarded, now);
         }
         match self.find_row(pair) {
             Found::Nothing => self.first_packet(frame, &view, pair, now),
@@ -154,20 +154,32 @@ impl Engine {
         let fresh = now.mono.since(transit.since) < TRANSIT_GRACE;
         if fresh && self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
+            self.note_clear(pair, ClearReason::BesideTransit, now);
             return Outgoing::PutBack;
         }
         self.forget_row(pair);
         self.first_packet(frame, view, pair, now)
     }
 
-    fn unless_closed(&mut self, bytes: usize, reason: DropReason) -> Outgoing {
-        match self.mode() {
-            Mode::Open => {
+    fn unless_closed(
+        &mut self,
+        bytes: usize,
+        pair: HostPair,
+        reason: ClearReason,
+        now: Now,
+    ) -> Outgoing {
+        match (self.mode(), reason) {
+            (Mode::Open, _) => {
                 self.count_clear_out(bytes);
+                self.note_clear(pair, reason, now);
                 Outgoing::PutBack
             }
-            Mode::Closed => {
-                self.dropped_out(reason);
+            (Mode::Closed, ClearReason::Multicast) => {
+                self.dropped_out(DropReason::Multicast);
+                Outgoing::Consumed
+            }
+            (Mode::Closed, _) => {
+                self.dropped_out(DropReason::ClosedMode);
                 Outgoing::Consumed
             }
         }
@@ -217,6 +229,7 @@ impl Engine {
     fn unasked(&mut self, packet: &[u8], view: &IpView, pair: HostPair, now: Now) -> Outgoing {
         if self.may_pass(pair.remote.0, now) {
             self.count_clear_out(packet.len());
+            self.note_clear(pair, ClearReason::CannotAsk, now);
             return Outgoing::PutBack;
         }
         self.dropped_out(DropReason::CannotAsk);
@@ -238,6 +251,7 @@ impl Engine {
         let id = negotiation.initiator.id();
         let pending = Pending { negotiation, held: HeldFrames::default() };
         let row = Row::new(RowState::Pending(pending), interface, now.mono);
+        let row = self.count_inside(pair, row);
         if self.insert_row(pair, row).is_err() {
             return false;
         }
@@ -292,13 +306,14 @@ impl Engine {
         }
         let until = now.mono + NEGATIVE_LIFETIME;
         let plain = Plain::until(NegotiationResult::OutOfScope, until);
-        let row = Row::new(RowState::Clear(plain), interface, now.mono);
+        let row = self.count_inside(pair, Row::new(RowState::Clear(plain), interface, now.mono));
         // The row only spares the kernel the question.
         if !self.pit.is_crowded() && self.insert_row(pair, row).is_ok() {
             self.timers.set(until, Timer::RowAge(pair));
             self.offload_bypass(pair);
         }
         self.count_clear_out(bytes);
+        self.note_clear(pair, ClearReason::OutOfScope, now);
         Outgoing::PutBack
     }
 
@@ -308,6 +323,7 @@ impl Engine {
         if let Some(row) = self.pit.get_mut(pair) {
             row.count_out(bytes, now.mono);
         }
+        self.still_observed(pair, now);
         self.ask_again(pair, now);
         self.offload_bypass(pair);
         Outgoing::PutBack
@@ -396,7 +412,10 @@ impl Engine {
         }
         self.timers.set(until, Timer::RowAge(pair));
         self.timers.set(ask_again, Timer::AskAgain(pair));
-        self.counters.clear_fallbacks += 1;
+        self.counters.clear_fallbacks[ClearReason::of(reason) as usize] += 1;
+        if !keep_asking {
+            self.would_drop(pair, ClearReason::of(reason), now);
+        }
         self.event(Event::ClearFallback { pair, result: reason });
         for frame in held {
             self.counters.held[0] += 1;
@@ -454,18 +473,31 @@ impl Engine {
 
     /// Adds a row. In a full table a plain one that was long not used makes room, never a
     /// protected or pending one: programs that talk to very many hosts do not end what is
-    /// protected, nor keep it from beginning.
+    /// protected, nor keep it from beginning. A source that has its share makes room among its own.
     pub(super) fn insert_row(&mut self, pair: HostPair, row: Row) -> Result<(), DropReason> {
-        if self.pit.is_full() && self.pit.get(pair).is_none() {
+        let (known, source) = (self.pit.get(pair).map(|old| old.caused_by), row.caused_by);
+        let crowding = source.filter(|own| self.shares.is_full(*own, PIT_ROWS_PER_SOURCE));
+        if known.is_none() && (crowding.is_some() || self.pit.is_full()) {
             let victim = self
                 .pit
                 .sample(EVICTION_SAMPLE)
                 .filter(|(_, row)| matches!(row.state, RowState::Clear(_) | RowState::Dropped(_)))
+                .filter(|(_, row)| crowding.is_none() || row.caused_by == crowding)
                 .min_by_key(|(_, row)| row.last_used)
                 .map(|(key, _)| key.pair);
-            self.forget_row(victim.ok_or(DropReason::TableFull)?);
+            let full = crowding.map_or(DropReason::TableFull, |_| DropReason::TooMany);
+            self.forget_row(victim.ok_or(full)?);
         }
-        self.pit.insert(FlowKey::host_pair(pair), row).map_err(|_| DropReason::TableFull)
+        self.pit.insert(FlowKey::host_pair(pair), row).map_err(|_| DropReason::TableFull)?;
+        known.flatten().into_iter().for_each(|source| self.shares.remove(source));
+        source.into_iter().for_each(|source| self.shares.add(source));
+        Ok(())
+    }
+
+    /// A row that a machine behind this router brings about counts for its share.
+    fn count_inside(&self, pair: HostPair, row: Row) -> Row {
+        let local = pair.local.0;
+        if self.is_local(local) { row } else { row.caused_by(local) }
     }
 
     fn count_clear_out(&mut self, bytes: usize) {

@@ -21,8 +21,8 @@ use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    BETWEEN_WAIT, HANDOVER, NOMATCH_PER_SECOND, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME,
-    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN,
+    UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -83,6 +83,11 @@ impl Passing {
         }
     }
 
+    /// DDEs that wait for an answer from behind this router.
+    pub(super) fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         let waiting = self.withheld.len().max(self.questions.len()).max(self.refusals.len());
         self.asked.len().max(self.tentative.len()).max(waiting)
@@ -115,15 +120,20 @@ impl Engine {
     pub(super) fn message_passes(&mut self, message: &[u8], arrival: Arrival, now: Now) -> Passage {
         let Some(header) = dprp::peek(message) else { return Passage::On };
         let place = self.place(arrival);
-        let passed = match (header.kind, arrival.request) {
+        let admitted = match header.kind {
+            Kind::Cookie => Ok(()), // its seal is its MAC
+            _ => self.admit_passing(message, &header, arrival, now),
+        };
+        let passed = admitted.and_then(|()| match (header.kind, arrival.request) {
             (Kind::Dde, true) => self.dde_passes(message, place, arrival, now),
             (Kind::Dde, false) => self.reflection_passes(message, place, arrival, now),
             (Kind::Rgi, false) => self.rgi_passes(message, &header, place, arrival, now),
             (Kind::Mpit, true) => self.mpit_passes(message, place, arrival, now),
             (Kind::Cdn, false) => self.cdn_passes(message, &header, arrival, now),
             (Kind::NoMatch, false) => self.nomatch_passes(message, &header, place, arrival, now),
+            (Kind::Cookie, false) => self.cookie_passes(message, &header, now),
             _ => Err(DropReason::BadMessage),
-        };
+        });
         passed.unwrap_or_else(|reason| {
             // An open router is in nobody's way, whatever it thinks of the message.
             self.dropped_in(reason);
@@ -151,10 +161,12 @@ impl Engine {
             (Place::Between, Mode::Closed) => BETWEEN_WAIT,
             (Place::Destination, _) => self.unanswered_wait(arrival.flow().remote.0),
         };
-        if self.repeats_answered(id, message, Some(arrival)) {
+        if self.answers.answered(message) {
+            self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }
-        if self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&id) {
+        let room = self.passing.asked.len() < PASSING && !self.passing.asked.contains_key(&id);
+        if self.may_keep(message, arrival, now) && room {
             let (message, since) = (message.to_vec(), now.mono);
             let asked = Asked { message, arrival, place, since, repeats: 0 };
             self.passing.asked.insert(id, asked);
@@ -246,7 +258,7 @@ impl Engine {
         let refused =
             refusal.is_some_and(|until| *until > now.mono) && self.could_answer(&message, now);
         let result = if place == Place::Destination && !refused {
-            self.consume_dde(&message, arrival.via(), Some(arrival), now)
+            self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         } else {
             self.passing.asked.remove(&id);
             let word = if refused { Word::ForGood } else { Word::Own };
@@ -272,8 +284,12 @@ impl Engine {
         match (place, self.mode()) {
             (Place::Destination, _) => {
                 self.passing.asked.remove(&seen.id);
-                if !self.repeats_answered(seen.id, message, Some(arrival)) {
-                    self.consume_dde(message, arrival.via(), Some(arrival), now)?;
+                // A refusal stops the echo too: to its machine's flow it would say no more than
+                // silence does.
+                if let Err(reason) =
+                    self.consume_question(seen.id, message, arrival.via(), Some(arrival), now)
+                {
+                    self.dropped_in(reason);
                 }
                 Ok(Passage::Stop)
             }
@@ -468,6 +484,9 @@ impl Engine {
 
     /// Answers the DDE of a NOMATCH that passes, if a group is shared. False if none is.
     fn take_over(&mut self, dde: &[u8], arrival: Arrival, now: Now) -> Result<bool, DropReason> {
+        if self.admit_question(dde, arrival.via(), Some(arrival), now).is_err() {
+            return Ok(true); // it was asked for proof in place of the NOMATCH
+        }
         let Some(dde_read) = self.admit_dde(dde, arrival.via(), Some(arrival), now)? else {
             return Ok(true); // our own question goes first
         };
@@ -496,9 +515,7 @@ impl Engine {
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        if !self.answers.may_refuse(NOMATCH_PER_SECOND, now.mono) {
-            return Err(DropReason::TableFull);
-        }
+        self.may_refuse_passing(arrival, now)?;
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };

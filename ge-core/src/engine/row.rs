@@ -1,15 +1,17 @@
 //! A PIT row: what this agent does with the packets between two hosts, and why.
 
 use crate::addr::WireAddr;
-use crate::dprp::Initiator;
+use crate::dprp::{Fault, Initiator, Reject};
 use crate::flow::HostPair;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
 use crate::io::NegotiationResult;
 use crate::limits::{ASK_AGAIN_LAST, INQUIRY_FIRST};
 use crate::now::Instant;
+use crate::origin::Source;
 use crate::wire::dprp::rgi::Record;
-use crate::{GeId, Mode, NegotiationId};
+use crate::{DropReason, GeId, Mode, NegotiationId};
+use core::net::IpAddr;
 use core::time::Duration;
 
 /// One row.
@@ -19,6 +21,8 @@ pub(super) struct Row {
     pub(super) last_used: Instant,
     /// Interface the flow's packets use, for control messages on its behalf.
     pub(super) interface: Interface,
+    /// Somebody other than this machine brought it about, and has a share of the table.
+    pub(super) caused_by: Option<Source>,
     pub(super) packets_in: u64,
     pub(super) packets_out: u64,
     pub(super) bytes_in: u64,
@@ -183,10 +187,22 @@ pub(super) struct Negotiation {
     pub(super) yielded: bool,
     pub(super) echo_id: u16,
     pub(super) echo_seq: u16,
+    /// COOKIEs followed.
+    pub(super) cookies: u32,
+    /// Messages that had a right `mac1` and were refused.
+    pub(super) refused: u32,
     /// When the question goes out in the other carrier.
     pub(super) other_at: Option<Instant>,
     /// An ordinary machine reflected the question.
     pub(super) reflected: bool,
+}
+
+impl Negotiation {
+    /// Counts a refused message if an agent of the domain made it.
+    pub(super) fn refuse(&mut self, reject: &Reject) -> DropReason {
+        self.refused += u32::from(reject.fault() != Fault::Anybody);
+        reject.drop_reason()
+    }
 }
 
 /// The other end of a session that is agreed and not confirmed.
@@ -211,11 +227,16 @@ impl Row {
             created: now,
             last_used: now,
             interface,
+            caused_by: None,
             packets_in: 0,
             packets_out: 0,
             bytes_in: 0,
             bytes_out: 0,
         }
+    }
+
+    pub(super) fn caused_by(self, address: IpAddr) -> Self {
+        Self { caused_by: Some(Source::of(address)), ..self }
     }
 
     pub(super) fn count_out(&mut self, bytes: usize, now: Instant) {

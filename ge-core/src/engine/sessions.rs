@@ -338,6 +338,7 @@ impl Engine {
 
     /// The flow's row turned protected.
     pub(super) fn became_protected(&mut self, pair: HostPair, took: Duration, now: Now) {
+        self.observed.forget(pair);
         self.event(Event::Negotiated { pair, result: NegotiationResult::Protected, took });
         self.release_withheld(pair, now);
     }
@@ -518,6 +519,7 @@ impl Engine {
     /// Takes a row out with everything that belongs to it.
     pub(super) fn forget_row(&mut self, pair: HostPair) {
         let Some(row) = self.pit.remove(pair) else { return };
+        row.caused_by.into_iter().for_each(|source| self.shares.remove(source));
         if let Some(negotiation) = row.negotiation() {
             self.negotiations.remove(&negotiation.initiator.id());
         }

@@ -1,6 +1,7 @@
 //! The engine's state for people and metrics.
 
 use super::Engine;
+use super::observe::Entry;
 use super::row::{Plain, Protected, Row, RowState};
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::Interface;
@@ -16,16 +17,18 @@ impl Engine {
         Snapshot {
             agent: self.membership.as_ref().map(|membership| membership.agent),
             mode: self.mode(),
+            observe: self.observes(),
             version: self.membership.as_ref().map_or(0, |membership| membership.version),
             groups: self.group_snapshots(now),
             certificate_left: self
                 .keyring
                 .as_ref()
                 .map_or(0, |k| k.certificate_not_after().0.saturating_sub(now.unix.0)),
-            flows: self.pit.iter().map(|(key, row)| self.flow(key.pair, row, now.mono)).collect(),
+            flows: self.flows(now.mono),
             sessions: self.sessions.len(),
             negotiations: self.negotiations.len() + self.answers.len(),
             held: self.held.frames(),
+            under_load: self.load.is_under_load(now.mono),
             counters: self.counters.clone(),
         }
     }
@@ -44,9 +47,10 @@ impl Engine {
     }
 
     /// Sizes of the bounded tables: rows, sessions, negotiations, answers, sticky entries, held
-    /// bytes, negotiations of others that pass, carriers. For the invariant that no table outgrows its limit.
+    /// bytes, negotiations of others that pass, carriers, cookies, flows observed. For the invariant
+    /// that no table outgrows its limit.
     #[must_use]
-    pub fn table_sizes(&self) -> [usize; 8] {
+    pub fn table_sizes(&self) -> [usize; 10] {
         [
             self.pit.len(),
             self.sessions.len(),
@@ -56,6 +60,8 @@ impl Engine {
             self.held.bytes(),
             self.passing.len(),
             self.carriers.len(),
+            self.load.len(),
+            self.observed.len(),
         ]
     }
 
@@ -74,6 +80,15 @@ impl Engine {
                 Some((id, name.to_owned(), epoch, until.0.saturating_sub(now.unix.0)))
             })
             .collect()
+    }
+
+    /// All rows, and in observe mode strangers that open mode lets in without one.
+    fn flows(&self, now: Instant) -> Vec<FlowSnapshot> {
+        let mut flows: Vec<FlowSnapshot> =
+            self.pit.iter().map(|(key, row)| self.flow(key.pair, row, now)).collect();
+        let without_row = self.observed.iter().filter(|(pair, _)| self.pit.get(*pair).is_none());
+        flows.extend(without_row.map(|(pair, entry)| stranger(pair, entry, now)));
+        flows
     }
 
     fn flow(&self, pair: HostPair, row: &Row, now: Instant) -> FlowSnapshot {
@@ -100,6 +115,7 @@ impl Engine {
             remote: pair.remote,
             verdict,
             reason,
+            would_drop: self.would_drop_reason(pair),
             peer,
             ends,
             path,
@@ -143,4 +159,24 @@ fn agents(records: &[Record]) -> Vec<PathAgent> {
         shares_group: record.matches != [0, 0],
     };
     records.iter().rev().map(agent).collect()
+}
+
+/// A flow that passes without a row.
+fn stranger(pair: HostPair, entry: Entry, now: Instant) -> FlowSnapshot {
+    FlowSnapshot {
+        local: pair.local,
+        remote: pair.remote,
+        verdict: "clear",
+        reason: entry.reason.as_str(),
+        would_drop: Some(entry.reason),
+        peer: None,
+        ends: None,
+        path: Vec::new(),
+        age: now.since(entry.first),
+        idle: now.since(entry.last),
+        bytes_in: 0,
+        bytes_out: 0,
+        packets_in: 0,
+        packets_out: 0,
+    }
 }

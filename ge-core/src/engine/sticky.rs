@@ -8,10 +8,12 @@ use super::Engine;
 use super::row::{Row, RowState};
 use crate::flow::HostPair;
 use crate::limits::{STICKY_ENTRIES, STICKY_LIFETIME};
+use crate::mode::Prefix;
 use crate::now::Instant;
-use crate::{Mode, Now};
+use crate::{Mode, Now, UnixTime};
 use core::net::{IpAddr, Ipv4Addr};
-use std::collections::BTreeMap;
+use core::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Before every other address.
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
@@ -20,6 +22,8 @@ const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub(super) struct Sticky {
     /// By remote and local address.
     until: BTreeMap<(IpAddr, IpAddr), Instant>,
+    /// Grows with every pair that comes or is forgotten.
+    changes: u64,
 }
 
 impl Sticky {
@@ -32,7 +36,19 @@ impl Sticky {
                 self.until.remove(&oldest);
             }
         }
-        self.until.insert(key, now + STICKY_LIFETIME);
+        self.insert(key, now + STICKY_LIFETIME);
+    }
+
+    fn insert(&mut self, key: (IpAddr, IpAddr), until: Instant) {
+        if self.until.insert(key, until).is_none() {
+            self.changes += 1;
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget_all(&mut self) {
+        self.until.clear();
+        self.changes += 1;
     }
 
     /// Forgets `remote`: it said itself, authenticated, that it goes on in clear.
@@ -40,6 +56,7 @@ impl Sticky {
         let known: Vec<_> = self.of_remote(remote).map(|(key, _)| *key).collect();
         for key in known {
             self.until.remove(&key);
+            self.changes += 1;
         }
     }
 
@@ -86,6 +103,67 @@ impl Engine {
     pub(super) fn must_protect(&self, remote: IpAddr) -> bool {
         let policy = self.membership.as_ref().map(|own| own.must_protect.as_slice());
         policy.unwrap_or_default().iter().any(|prefix| prefix.contains(remote))
+            || self.named.contains(&remote)
+    }
+
+    /// What the policy says is never talked to in clear: ranges, and addresses of names.
+    #[must_use]
+    pub fn guarded(&self) -> (&[Prefix], &BTreeSet<IpAddr>) {
+        let ranges = self.membership.as_ref().map(|own| own.must_protect.as_slice());
+        (ranges.unwrap_or_default(), &self.named)
+    }
+
+    /// Names of which the runtime is to find the addresses.
+    #[must_use]
+    pub fn must_protect_names(&self) -> &[String] {
+        let names = self.membership.as_ref().map(|own| own.must_protect_names.as_slice());
+        names.unwrap_or_default()
+    }
+
+    /// The addresses of these names, all of them. What went in clear to a new one ends.
+    pub fn set_named(&mut self, addresses: BTreeSet<IpAddr>) {
+        let clear: Vec<HostPair> = self
+            .pit
+            .iter()
+            .filter(|(_, row)| matches!(row.state, RowState::Clear(_)))
+            .map(|(key, _)| key.pair)
+            .filter(|pair| {
+                let remote = pair.remote.0;
+                addresses.contains(&remote) && !self.named.contains(&remote)
+            })
+            .collect();
+        self.named = addresses;
+        for pair in clear {
+            self.forget_row(pair);
+        }
+    }
+
+    /// Grows with every destination that is remembered anew or forgotten: when to write them down.
+    #[must_use]
+    pub const fn sticky_changes(&self) -> u64 {
+        self.sticky.changes
+    }
+
+    /// Destinations once protected, and until when that counts, in wall time: what has to be
+    /// remembered over a restart.
+    #[must_use]
+    pub fn sticky(&self, now: Now) -> Vec<(HostPair, UnixTime)> {
+        let alive = self.sticky.until.iter().filter(|(_, until)| **until > now.mono);
+        let entry = |(&(remote, local), until): (&(IpAddr, IpAddr), &Instant)| {
+            (HostPair::new(local, remote), now.unix.plus(until.since(now.mono).as_secs()))
+        };
+        alive.map(entry).collect()
+    }
+
+    /// Takes over what was remembered. No entry counts for longer than from now on; one whose time
+    /// is over does not count.
+    pub fn restore_sticky(&mut self, entries: &[(HostPair, UnixTime)], now: Now) {
+        for (pair, until) in entries.iter().take(STICKY_ENTRIES) {
+            let left = Duration::from_secs(until.0.saturating_sub(now.unix.0));
+            if !left.is_zero() {
+                self.sticky.insert(key(*pair), now.mono + left.min(STICKY_LIFETIME));
+            }
+        }
     }
 
     /// From here on none of our addresses talks to the remote host in clear. The kernel hears of it

@@ -48,7 +48,8 @@ impl Engine {
             patience: ASK_AGAIN_LAST,
             background: Some(negotiation),
         };
-        if self.insert_row(pair, Row::new(RowState::Clear(plain), interface, now.mono)).is_err() {
+        let row = Row::new(RowState::Clear(plain), interface, now.mono);
+        if self.insert_row(pair, row.caused_by(pair.remote.0)).is_err() {
             return;
         }
         self.timers.set(until, Timer::RowAge(pair));

@@ -4,6 +4,7 @@ mod ends;
 mod keys;
 mod leak;
 mod negotiation;
+mod policy;
 mod rows;
 mod sessions;
 

@@ -51,7 +51,8 @@ impl Engine {
             row.last_used = now.mono;
         } else {
             let state = RowState::Transit(Box::new(transit));
-            self.insert_row(pair, Row::new(state, arrival.interface, now.mono))?;
+            let row = Row::new(state, arrival.interface, now.mono);
+            self.insert_row(pair, row.caused_by(committed.pair.local.0))?;
         }
         for path in paths {
             self.passing.sealed.insert(path, pair);

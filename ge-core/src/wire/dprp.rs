@@ -14,7 +14,8 @@
 //! `len` is the length of the whole message. `sid_i` and `sid_r` number the negotiation for its
 //! initiator and its responder; `sid_r` is zero where no responder is known yet. `nrec` counts the
 //! records of agents between the two ends. `flags` is zero. Every message ends with `mac1` (the
-//! DDE: `mac1`, `mac2`), an HMAC under the domain key over everything before it.
+//! DDE: `mac1`, `mac2`), an HMAC under the domain key over everything before it; only the COOKIE has
+//! its seal instead.
 //!
 //! | message | direction | clear | sealed | file |
 //! |---|---|---|---|---|
@@ -23,11 +24,12 @@
 //! | MPIT | I → R | | parameters; path part with action table and signature | [`mpit`] |
 //! | CDN | R → I | | key confirmation; path part with signature | [`cdn`] |
 //! | NOMATCH | R → I | | certificate, mode, signature | [`nomatch`] |
-//! | COOKIE | R → I | | reserved | |
+//! | COOKIE | R → I | | cookie | [`cookie`] |
 //!
 //! Source: PROTOCOL.md 2.2 and 2.3.
 
 pub mod cdn;
+pub mod cookie;
 pub(crate) mod cursor;
 pub mod dde;
 mod fields;
@@ -90,7 +92,7 @@ pub enum Kind {
     Cdn,
     /// The responder shares no group with the initiator.
     NoMatch,
-    /// Prove that you receive what is sent to your address (reserved).
+    /// Show that you receive what is sent to your address.
     Cookie,
 }
 

@@ -80,7 +80,9 @@ impl Domain {
             groups: groups.iter().map(|group| self.group(*group)).collect(),
             revocations: Vec::new(),
             search_scope: Vec::new(),
+            observe: false,
             must_protect: Vec::new(),
+            must_protect_names: Vec::new(),
         };
         let mut member = Member { identity, membership };
         self.issue(&mut member, |_| ());

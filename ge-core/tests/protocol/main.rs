@@ -4,6 +4,7 @@
 #![allow(unreachable_pub, clippy::unwrap_used, clippy::type_complexity)]
 
 mod certificate;
+mod cookie;
 mod domain;
 mod epochs;
 mod forgery;

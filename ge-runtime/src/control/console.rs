@@ -59,7 +59,7 @@ impl Console {
         permit(&request, access, self.facts.get().program)?;
         Ok(match request {
             Request::Status {} => Answer::Status(Box::new(self.status().await?)),
-            Request::Flows { verdict } => self.flows(verdict).await?,
+            Request::Flows { verdict, would_drop } => self.flows(verdict, would_drop).await?,
             Request::Probe { address } => self.probe(address).await?,
             Request::Echo { address, sequence } => self.echo(address, sequence).await?,
             Request::Metrics {} => Answer::Metrics { text: self.metrics().await? },
@@ -74,8 +74,8 @@ impl Console {
         answered(ENGINE_PATIENCE, self.engine.snapshot()).await
     }
 
-    async fn flows(&self, verdict: Option<Verdict>) -> Result<Answer, Refusal> {
-        Ok(Answer::Flows(FlowsReport::new(&self.snapshot().await?, verdict)))
+    async fn flows(&self, verdict: Option<Verdict>, would_drop: bool) -> Result<Answer, Refusal> {
+        Ok(Answer::Flows(FlowsReport::new(&self.snapshot().await?, verdict, would_drop)))
     }
 
     async fn probe(&self, address: IpAddr) -> Result<Answer, Refusal> {

@@ -21,6 +21,9 @@ pub enum Request {
         /// Only rows with this verdict.
         #[serde(default)]
         verdict: Option<Verdict>,
+        /// Only rows that closed mode would drop (observe mode).
+        #[serde(default)]
+        would_drop: bool,
     },
     /// Negotiate with `address` and say what came of it.
     Probe {
@@ -108,8 +111,8 @@ mod tests {
         let address = "2001:db8::1".parse().unwrap();
         let requests = [
             Request::Status {},
-            Request::Flows { verdict: None },
-            Request::Flows { verdict: Some(Verdict::Dropped) },
+            Request::Flows { verdict: None, would_drop: false },
+            Request::Flows { verdict: Some(Verdict::Dropped), would_drop: true },
             Request::Probe { address },
             Request::Echo { address, sequence: 7 },
             Request::Metrics {},
@@ -125,7 +128,7 @@ mod tests {
     fn lines_that_other_versions_send_keep_their_meaning() {
         assert_eq!(parse_request(br#"{"request":"status"}"#).unwrap(), Request::Status {});
         let flows = parse_request(b"{\"request\":\"flows\"}\n").unwrap();
-        assert_eq!(flows, Request::Flows { verdict: None });
+        assert_eq!(flows, Request::Flows { verdict: None, would_drop: false });
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! table netdev gsagent {
 //!   chain in_eth0   ingress            chain out_eth0   egress
 //!     source is our address   drop       mark is ours            accept
-//!     IPv4   jump in4                    source is not ours      accept | DROP
-//!     IPv6   jump in6                    IPv4   jump out4
-//!     to our directed broadcast  accept  IPv6   jump out6
-//!     to the group bit   drop            IPv4, IPv6   fwd to the TUN
-//!     to somebody else   accept | DROP   [closed: link control   accept]
-//!     IPv4, IPv6   fwd to the TUN        policy accept | DROP
-//!     [closed: link control   accept]
+//!     IPv4   jump in4                    [open: our IP, another MAC  drop]
+//!     IPv6   jump in6                    source is not ours      accept | DROP
+//!     to our directed broadcast  accept  IPv4   jump out4
+//!     to the group bit   drop            IPv6   jump out6
+//!     to somebody else   accept | DROP   IPv4, IPv6   fwd to the TUN
+//!     IPv4, IPv6   fwd to the TUN        [closed: link control   accept]
+//!     [closed: link control   accept]    policy accept | DROP
 //!     policy accept | DROP
 //!
 //!   chain in4 in6                      chain out4 out6
@@ -50,8 +50,8 @@ const ETHER_TARGET: Field = Field { base: Base::Link, offset: 0, len: 6 };
 const ETHER_TARGET_FIRST: Field = Field { base: Base::Link, offset: 0, len: 1 };
 const ETHER_SOURCE: Field = Field { base: Base::Link, offset: 6, len: 6 };
 const ETHER_TYPE: Field = Field { base: Base::Link, offset: 12, len: 2 };
-const PORT_SOURCE: Field = Field { base: Base::Transport, offset: 0, len: 2 };
-const PORT_TARGET: Field = Field { base: Base::Transport, offset: 2, len: 2 };
+pub(super) const PORT_SOURCE: Field = Field { base: Base::Transport, offset: 0, len: 2 };
+pub(super) const PORT_TARGET: Field = Field { base: Base::Transport, offset: 2, len: 2 };
 const ICMP_TYPE: Field = Field { base: Base::Transport, offset: 0, len: 1 };
 
 /// The first bytes behind the header of an ICMP echo, and of UDP.
@@ -63,8 +63,8 @@ const FRAGMENT_MASK: [u8; 2] = [0x3f, 0xff];
 
 const ICMP: u8 = 1;
 const IGMP: u8 = 2;
-const TCP: u8 = 6;
-const UDP: u8 = 17;
+pub(super) const TCP: u8 = 6;
+pub(super) const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 
 /// Group bit of an Ethernet address: the lowest of the first byte.
@@ -89,8 +89,8 @@ const ETHER_TYPE_MIN: u16 = 0x0600;
 pub(super) struct Version {
     pub(super) ether_type: [u8; 2],
     name: &'static str,
-    source: Field,
-    target: Field,
+    pub(super) source: Field,
+    pub(super) target: Field,
     pub(super) clear: &'static str,
     pub(super) drop: &'static str,
     pub(super) own: &'static str,
@@ -122,9 +122,15 @@ pub(super) const V6: Version = Version {
     chain_out: "out6",
 };
 
+impl Version {
+    pub(super) const fn is_v4(self) -> bool {
+        self.ether_type[0] == V4.ether_type[0]
+    }
+}
+
 /// Which way a chain looks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     In,
     Out,
 }
@@ -194,12 +200,26 @@ fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     batch.add_base_chain(&chain, HookPoint::Egress, &interface.name, by_mode(config.mode));
     let ours = Rule::default().meta_is(libc::NFT_META_MARK, &config.mark.to_ne_bytes());
     batch.add_rule(&chain, "our mark", &ours.verdict(Verdict::Accept));
+    own_by_another_name(batch, &chain, config.mode, interface);
     let foreign = Rule::default().differs(ETHER_SOURCE, &interface.mac);
     batch.add_rule(&chain, "of another machine", &foreign.verdict(by_mode(config.mode)));
     for version in [V4, V6] {
         jump(batch, &chain, version, version.chain_out);
     }
     forward(batch, &chain, config, interface);
+}
+
+/// The interface's Ethernet address has changed and the agent does not know yet: what this machine
+/// sends must not pass for another machine's, which open mode accepts.
+fn own_by_another_name(batch: &mut Batch, chain: &str, mode: Mode, interface: &HookedInterface) {
+    if mode == Mode::Closed {
+        return; // it drops all that is another machine's
+    }
+    for (address, version) in interface.addresses.iter().flat_map(|ip| [(ip, V4), (ip, V6)]) {
+        let Some(own) = octets(*address, version) else { continue };
+        let rule = ip(version).differs(ETHER_SOURCE, &interface.mac).equals(version.source, &own);
+        batch.add_rule(chain, "our own by another name", &rule.counted().verdict(Verdict::Drop));
+    }
 }
 
 /// The end of both: IP goes to the agent, in closed mode only link control stays.
@@ -293,7 +313,7 @@ fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Ver
 
 /// Without these a machine loses its address or its neighbours. DHCP is asked for by both ports,
 /// so that neither port alone is a way around the agent.
-fn link_control(batch: &mut Batch, chain: &str, version: Version) {
+pub(super) fn link_control(batch: &mut Batch, chain: &str, version: Version) {
     let mut accept = |what: &str, rule: Rule| {
         batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
     };
@@ -313,7 +333,7 @@ fn link_control(batch: &mut Batch, chain: &str, version: Version) {
 
 /// A management server on this machine: its port, on the addresses agents know it by. At a router
 /// also one on the way: whoever is behind it needs keys first.
-fn management_server(
+pub(super) fn management_server(
     batch: &mut Batch,
     chain: &str,
     config: &HookConfig,
@@ -343,7 +363,7 @@ fn management_server(
 }
 
 /// The address as bytes, if it is of this IP version.
-fn octets(address: IpAddr, version: Version) -> Option<Vec<u8>> {
+pub(super) fn octets(address: IpAddr, version: Version) -> Option<Vec<u8>> {
     match (address, version.ether_type == V4.ether_type) {
         (IpAddr::V4(v4), true) => Some(v4.octets().to_vec()),
         (IpAddr::V6(v6), false) => Some(v6.octets().to_vec()),
@@ -387,16 +407,16 @@ fn jump(batch: &mut Batch, chain: &str, version: Version, target: &'static str) 
     batch.add_rule(chain, version.name, &ip(version).verdict(Verdict::Jump(target)));
 }
 
-fn ip(version: Version) -> Rule {
+pub(super) fn ip(version: Version) -> Rule {
     Rule::default().equals(ETHER_TYPE, &version.ether_type)
 }
 
-fn group(rule: Rule) -> Rule {
+pub(super) fn group(rule: Rule) -> Rule {
     rule.masked(ETHER_TARGET_FIRST, &GROUP_BIT, &GROUP_BIT)
 }
 
 /// Packets of this protocol whose transport header can be looked at.
-fn protocol(version: Version, number: u8) -> Rule {
+pub(super) fn protocol(version: Version, number: u8) -> Rule {
     let rule = Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number]);
     if version.ether_type == V6.ether_type { rule.not_fragmented() } else { rule }
 }

@@ -80,7 +80,7 @@ pub(super) fn membership(
             Kind::Router => Role::Router { prefixes: prefixes(&bundle.prefixes) },
         },
         mode: match bundle.mode {
-            mgmt_api::Mode::Open => Mode::Open,
+            mgmt_api::Mode::Open | mgmt_api::Mode::Observe => Mode::Open,
             mgmt_api::Mode::Closed => Mode::Closed,
         },
         transit: match bundle.transit {
@@ -94,7 +94,10 @@ pub(super) fn membership(
         groups: bundle.groups.iter().map(group).collect(),
         revocations: bundle.revocations.iter().map(revocation).collect(),
         search_scope: prefixes(&bundle.search_scope),
+        observe: bundle.mode != mgmt_api::Mode::Closed
+            && (bundle.observe || bundle.mode == mgmt_api::Mode::Observe),
         must_protect: prefixes(&bundle.must_protect),
+        must_protect_names: bundle.must_protect_names.iter().map(ToString::to_string).collect(),
     })
 }
 

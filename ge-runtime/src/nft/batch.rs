@@ -87,6 +87,18 @@ impl Batch {
         device: &str,
         policy: Verdict,
     ) {
+        self.add_base_chain_at(0, name, point, device, policy);
+    }
+
+    /// The same, called in the order of `priority`.
+    pub(crate) fn add_base_chain_at(
+        &mut self,
+        priority: i32,
+        name: &str,
+        point: HookPoint,
+        device: &str,
+        policy: Verdict,
+    ) {
         let table = self.table;
         let number = match point {
             HookPoint::Ingress => libc::NF_NETDEV_INGRESS,
@@ -99,7 +111,7 @@ impl Batch {
             out.attr_str(CHAIN_NAME, name);
             out.nest(CHAIN_HOOK, |hook| {
                 hook.attr_be32(HOOK_NUMBER, number.cast_unsigned());
-                hook.attr_be32(HOOK_PRIORITY, 0);
+                hook.attr_be32(HOOK_PRIORITY, priority.cast_unsigned());
                 hook.attr_str(HOOK_DEVICE, device);
             });
             out.attr_be32(CHAIN_POLICY, policy.cast_unsigned());

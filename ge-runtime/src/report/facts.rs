@@ -6,6 +6,7 @@
 use crate::options::{Prefix, RunOptions};
 use crate::program::Program;
 use ge_core::Role;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
@@ -24,6 +25,30 @@ pub struct Facts {
     pub protect: Vec<Prefix>,
     /// The management server.
     pub server: ServerFacts,
+    /// What is wrong with the memory of destinations, if anything is.
+    pub memory_fault: Option<MemoryFault>,
+    /// Names that must be protected.
+    pub names: Vec<NameFacts>,
+}
+
+/// What is wrong with the memory of destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryFault {
+    /// The file could not be believed; the agent started without.
+    Lost,
+    /// It cannot be written.
+    NotWritten,
+}
+
+/// A name that must be protected, as last looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameFacts {
+    /// The name.
+    pub name: String,
+    /// The resolver gave an address for it the last time.
+    pub resolves: bool,
+    /// Addresses that count for it, remembered ones too.
+    pub addresses: usize,
 }
 
 /// The management server as the agent sees it.
@@ -52,6 +77,8 @@ impl SharedFacts {
             prefixes: Vec::new(),
             protect: options.protect.clone(),
             server: ServerFacts { url: options.server.clone(), ..ServerFacts::default() },
+            memory_fault: None,
+            names: Vec::new(),
         })))
     }
 
@@ -75,6 +102,22 @@ impl SharedFacts {
                 .filter_map(|prefix| Prefix::covering(prefix.address, prefix.length))
                 .collect(),
         };
+    }
+
+    /// The memory of destinations is not as it should be.
+    pub fn set_memory_fault(&self, fault: Option<MemoryFault>) {
+        self.lock().memory_fault = fault;
+    }
+
+    /// It was written. What was lost at the start stays lost.
+    pub fn memory_written(&self) {
+        let facts = &mut self.lock();
+        facts.memory_fault = facts.memory_fault.filter(|fault| *fault == MemoryFault::Lost);
+    }
+
+    /// Names were looked up.
+    pub fn set_names(&self, names: Vec<NameFacts>) {
+        self.lock().names = names;
     }
 
     /// The server's address became known or changed.

@@ -5,7 +5,7 @@
 //! errors and fail `status --check`; counters since the start never go back to zero, so what
 //! is told from them is a notice.
 
-use super::{Facts, Verdict, rfc3339, since};
+use super::{Facts, MemoryFault, Verdict, rfc3339, since};
 use crate::options::Prefix;
 use crate::program::Program;
 use ge_core::io::Snapshot;
@@ -84,6 +84,10 @@ pub fn health(snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> Vec<Health
     found.extend(keys_end(snapshot, facts));
     found.extend(not_certified(snapshot, facts));
     found.extend(pit_full(snapshot, facts));
+    found.extend(under_load(snapshot, facts));
+    found.extend(names(snapshot, facts));
+    found.extend(memory(facts));
+    found.extend(observing(snapshot, facts));
     found.extend(clear_fallbacks(snapshot, facts));
     found.extend(held_overflow(snapshot, facts));
     found.extend(clear_on_protected(snapshot, facts));
@@ -201,11 +205,67 @@ fn pit_full(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
     Some(Health::new("W-PIT-FULL", Severity::Warning, text, &flows(facts, None)))
 }
 
-fn clear_fallbacks(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
-    let count = snapshot.counters.clear_fallbacks;
-    if count == 0 {
+/// Where a name's addresses are not known, its flows look like any other's. A closed agent refuses
+/// them with all others.
+fn names(snapshot: &Snapshot, facts: &Facts) -> Vec<Health> {
+    let unresolved = facts.names.iter().filter(|name| !name.resolves);
+    let open = unresolved.filter(|_| snapshot.mode == Mode::Open);
+    let problem = |name: &super::NameFacts| {
+        let text = match name.addresses {
+            0 => format!(
+                "{}, which must be protected, does not resolve: its flows cannot be told from \
+                 others and may go in clear",
+                name.name
+            ),
+            known => format!(
+                "{}, which must be protected, does not resolve; {} seen within a day still count",
+                name.name,
+                if known == 1 { "1 address".into() } else { format!("{known} addresses") }
+            ),
+        };
+        let command = format!("getent ahosts {}", name.name);
+        Health::new("W-NAME", Severity::Warning, text, &command)
+    };
+    open.map(problem).collect()
+}
+
+fn memory(facts: &Facts) -> Option<Health> {
+    let (severity, text) = match facts.memory_fault? {
+        MemoryFault::Lost => (
+            Severity::Notice,
+            "the memory of destinations was damaged: what was protected before this start may go \
+             in clear until it is protected again",
+        ),
+        MemoryFault::NotWritten => (
+            Severity::Warning,
+            "the memory of destinations cannot be written: what is protected now is forgotten by \
+             a restart; make room in the state directory",
+        ),
+    };
+    Some(Health::new("W-MEMORY", severity, text.to_owned(), &log(facts)))
+}
+
+/// Not closed yet, and meant to be: what would break if it were.
+fn observing(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
+    let dropped = snapshot.flows.iter().filter(|flow| flow.would_drop.is_some()).count();
+    if !snapshot.observe {
         return None;
     }
+    let (text, command) = if dropped == 0 {
+        let agent = snapshot.agent.map(|agent| agent.to_string()).unwrap_or_default();
+        let text = "observe: no flow would be dropped in closed mode".to_owned();
+        (text, format!("mgmt-server member set {agent} --mode closed"))
+    } else {
+        let text =
+            format!("observe: {} would be dropped in closed mode", plural(dropped as u64, "flow"));
+        (text, format!("{} flows --would-drop", facts.program.name()))
+    };
+    Some(Health::new("W-OBSERVE", Severity::Notice, text, &command))
+}
+
+fn clear_fallbacks(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
+    let silent = ge_core::ClearReason::NoAnswer as usize;
+    let count = *snapshot.counters.clear_fallbacks.get(silent).filter(|count| **count > 0)?;
     let text = format!("{} left in clear because nobody answered", plural(count, "first packet"));
     Some(Health::new(
         "W-CLEAR-FALLBACK",
@@ -227,6 +287,15 @@ fn held_overflow(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
         text,
         &flows(facts, Some(Verdict::Pending)),
     ))
+}
+
+fn under_load(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {
+    if !snapshot.under_load {
+        return None;
+    }
+    let text = "under load: agents that ask must show first that they receive what is sent to them";
+    let command = format!("{} metrics", facts.program.name());
+    Some(Health::new("W-UNDER-LOAD", Severity::Notice, text.to_owned(), &command))
 }
 
 fn clear_on_protected(snapshot: &Snapshot, facts: &Facts) -> Option<Health> {

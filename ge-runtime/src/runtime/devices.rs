@@ -5,7 +5,7 @@ use super::event_loop::vnet_for_stack;
 use super::offered;
 use crate::error::KernelError;
 use crate::forwarding;
-use crate::hook::{Hook, HookConfig, HookedInterface, RouterConfig};
+use crate::hook::{Guard, Hook, HookConfig, HookedInterface, RouterConfig};
 use crate::links::{self, Link, LinkWatch};
 use crate::message_socket::MessageSocket;
 use crate::options::RunOptions;
@@ -97,6 +97,8 @@ pub(super) struct Devices {
     hook: SharedHook,
     /// Addresses of the management server; those that are this machine's own stay reachable.
     servers: Vec<SocketAddr>,
+    /// Ports of the management server, also where it is named and not numbered.
+    server_ports: Vec<u16>,
     /// Names to hook; empty means every interface with a global route.
     wanted: Vec<String>,
     next_tun: usize,
@@ -134,7 +136,9 @@ impl Devices {
         options: &RunOptions,
         servers: &[SocketAddr],
         mode: Mode,
+        guard: Guard,
     ) -> Result<Self, KernelError> {
+        let ports: Vec<u16> = servers.iter().map(SocketAddr::port).collect();
         let links = LinkWatch::open()?;
         let program = options.program;
         let chosen = match links::select(&options.interfaces) {
@@ -155,7 +159,9 @@ impl Devices {
             next_tun += 1;
         }
         let wanted = options.interfaces.clone();
-        let hook = Hook::install(&config(mode, program, &attached, servers)?)?;
+        let mut config = config(mode, program, &attached, servers)?;
+        config.guard = Guard { server_ports: ports.clone(), ..guard };
+        let hook = Hook::install(&config)?;
         for Attached { info, .. } in &attached {
             info!(interface = info.name, mtu = info.mtu, "under the hook");
         }
@@ -168,6 +174,7 @@ impl Devices {
             messages,
             hook: Arc::new(Mutex::new(Some(hook))),
             servers: servers.to_vec(),
+            server_ports: ports,
             wanted,
             next_tun,
             addresses,
@@ -195,15 +202,34 @@ impl Devices {
     ///
     /// # Errors
     /// The first thing that failed; the rest was done all the same.
-    pub(super) fn reconcile(&mut self, mode: Mode) -> Result<(), KernelError> {
+    pub(super) fn reconcile(&mut self, mode: Mode, guard: &Guard) -> Result<(), KernelError> {
         let attached = self.attach_present();
-        let wanted = config(mode, self.program, &self.attached, &self.servers)?;
+        let mut wanted = config(mode, self.program, &self.attached, &self.servers)?;
+        wanted.guard = self.with_ports(guard);
         let flush = self.flush;
         self.with_hook(|hook| {
-            if !flush && *hook.config() == wanted { Ok(()) } else { hook.reinstall(&wanted) }
+            let unguarded =
+                |config: &HookConfig| HookConfig { guard: Guard::default(), ..config.clone() };
+            if flush || unguarded(hook.config()) != unguarded(&wanted) {
+                hook.reinstall(&wanted)
+            } else if hook.config().guard != wanted.guard {
+                hook.set_guard(wanted.guard)
+            } else {
+                Ok(())
+            }
         })?;
         self.flush = false;
         attached
+    }
+
+    /// Answers from these ports must come in, whatever must be protected.
+    pub(super) fn hear_ports(&mut self, ports: &[u16]) {
+        self.server_ports = ports.to_vec();
+    }
+
+    /// The guard, with what must be let in so that the server is heard.
+    fn with_ports(&self, guard: &Guard) -> Guard {
+        Guard { server_ports: self.server_ports.clone(), ..guard.clone() }
     }
 
     fn attach_present(&mut self) -> Result<(), KernelError> {
@@ -364,5 +390,6 @@ fn config(
         serves: servers.iter().filter(is_own).copied().collect(),
         interfaces: attached.iter().map(Attached::hooked).collect(),
         router,
+        guard: Guard::default(),
     })
 }

@@ -11,7 +11,10 @@ use super::devices::Devices;
 use super::probes::Probes;
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
+use crate::hook::Guard;
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
+use crate::names::Names;
 use crate::options::RunError;
 use crate::report::SharedFacts;
 use crate::telemetry;
@@ -38,6 +41,13 @@ const FRAMES_PER_TURN: usize = 64;
 const BUFFERS_PER_TURN: usize = 16;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
 const BATCH_BYTES: usize = 256 * 1024;
+/// What the engine remembers is written this often although no destination came or went: less than
+/// an hour of the day that an entry counts is lost.
+const SAVE_UNCHANGED: Duration = Duration::from_secs(1800);
+/// More destinations than these are written more seldom: the list is copied by the engine thread.
+const SAVE_MANY: usize = 4096;
+/// See [`SAVE_MANY`].
+const SAVE_MANY_EVERY: Duration = Duration::from_secs(10);
 /// Between two attempts to bring interfaces and rules to what they should be.
 const RECONCILE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep without a deadline, so that a clock step is noticed.
@@ -69,6 +79,16 @@ pub(super) struct EventLoop {
     deadline: Option<Instant>,
     /// When to bring the kernel to what it should be again, after that failed.
     retry_at: Option<Instant>,
+    remembering: Option<Remembering>,
+}
+
+/// What writes down what the engine knows of destinations, and finds the addresses of names.
+pub(super) struct Remembering {
+    pub(super) memory: Memory,
+    pub(super) names: Names,
+    /// State of the engine's memory when it was last handed on.
+    pub(super) saved: u64,
+    pub(super) save_at: Instant,
 }
 
 impl EventLoop {
@@ -91,7 +111,44 @@ impl EventLoop {
             buffer: vec![0; BUFFER],
             deadline: None,
             retry_at: None,
+            remembering: None,
         }
+    }
+
+    /// Remembers over a restart from here on. `ports` are those of the management server.
+    pub(super) fn remember(&mut self, remembering: Remembering, ports: &[u16]) {
+        self.devices.hear_ports(ports);
+        self.remembering = Some(remembering);
+        self.want_names();
+    }
+
+    pub(super) const fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    fn want_names(&self) {
+        let names = self.engine.must_protect_names();
+        // They were names in the bundle.
+        let names: Vec<_> = names.iter().filter_map(|name| name.parse().ok()).collect();
+        if let Some(remembering) = &self.remembering {
+            remembering.names.want(&names);
+        }
+    }
+
+    /// Hands the engine's memory on to be written: soon if it has changed, and now and then since
+    /// what it knows is prolonged by use.
+    fn save_memory(&mut self, now: Now) {
+        let Some(remembering) = &mut self.remembering else { return };
+        let changes = self.engine.sticky_changes();
+        let aged = now.mono.since(remembering.save_at) >= SAVE_UNCHANGED;
+        if now.mono < remembering.save_at || (changes == remembering.saved && !aged) {
+            return;
+        }
+        let entries = self.engine.sticky(now);
+        let pause = if entries.len() > SAVE_MANY { SAVE_MANY_EVERY } else { memory::WRITE_EVERY };
+        remembering.saved = changes;
+        remembering.save_at = now.mono + pause;
+        remembering.memory.put_sticky(entries);
     }
 
     pub(super) fn shared_hook(&self) -> super::devices::SharedHook {
@@ -101,6 +158,7 @@ impl EventLoop {
     /// Runs until it is asked to stop.
     pub(super) fn run(mut self) -> Ended {
         self.refresh_interfaces();
+        self.reconcile(clock::now()); // the guard of remembered names
         loop {
             let ready = match self.wait() {
                 Ok(ready) => ready,
@@ -125,6 +183,7 @@ impl EventLoop {
             }
             self.engine.tick(now);
             self.drain(now);
+            self.save_memory(now);
         }
     }
 
@@ -134,7 +193,13 @@ impl EventLoop {
         if self.retry_at.is_some_and(|at| at > now.mono) {
             return;
         }
-        self.retry_at = match self.devices.reconcile(self.engine.mode()) {
+        let (ranges, addresses) = self.engine.guarded();
+        let guard = Guard {
+            ranges: ranges.iter().map(|range| (range.address, range.length)).collect(),
+            addresses: addresses.iter().copied().collect(),
+            server_ports: Vec::new(),
+        };
+        self.retry_at = match self.devices.reconcile(self.engine.mode(), &guard) {
             Ok(()) => None,
             Err(error) => {
                 warn!(%error, "interfaces and rules are not as they should be; trying again");
@@ -203,6 +268,12 @@ impl EventLoop {
                 Command::Expel => {
                     warn!("this machine is no longer a member; nothing is protected any more");
                     self.engine.expel();
+                    self.want_names();
+                    self.enforce(now);
+                }
+                Command::Named(addresses) => {
+                    self.engine.set_named(addresses);
+                    self.enforce(now);
                 }
                 Command::Stop => return true,
             }
@@ -211,7 +282,6 @@ impl EventLoop {
     }
 
     fn install(&mut self, membership: ge_core::membership::Membership, now: Now) {
-        let before = self.engine.mode();
         let (version, role) = (membership.version, membership.role.clone());
         if let Err(error) = self.engine.install(membership, now) {
             warn!(%error, version, "the server's policy cannot be used; the present one stays");
@@ -220,10 +290,15 @@ impl EventLoop {
         self.facts.set_role(&role);
         let mode = self.engine.mode();
         info!(version, mode = mode.as_str(), "policy in force");
-        if mode != before {
-            self.retry_at = None; // a new mode does not wait for an old failure
-            self.reconcile(now);
-        }
+        self.want_names();
+        self.enforce(now);
+    }
+
+    /// A new policy in the kernel does not wait for an old failure. Without a change this writes
+    /// nothing.
+    fn enforce(&mut self, now: Now) {
+        self.retry_at = None;
+        self.reconcile(now);
     }
 
     fn refresh_interfaces(&mut self) {
@@ -373,6 +448,9 @@ impl EventLoop {
     fn finish(&mut self, now: Now) {
         self.engine.stop(now);
         self.drain(now);
+        if let Some(remembering) = &self.remembering {
+            remembering.memory.put_sticky(self.engine.sticky(now));
+        }
         match self.engine.mode() {
             Mode::Open => self.devices.remove_hook(),
             Mode::Closed => self.devices.leave_hook(),

@@ -77,7 +77,9 @@ impl Domain {
             }],
             revocations: Vec::new(),
             search_scope: Vec::new(),
+            observe: false,
             must_protect: Vec::new(),
+            must_protect_names: Vec::new(),
         };
         (identity, membership)
     }

@@ -113,6 +113,7 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         remote: FlowAddr(local),
         verdict,
         reason: "no-answer",
+        would_drop: None,
         peer: None,
         ends: None,
         path: Vec::new(),
@@ -126,6 +127,7 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
     Snapshot {
         agent,
         mode: Mode::Open,
+        observe: false,
         version: 1,
         groups: Vec::new(),
         certificate_left: 86_400,
@@ -133,6 +135,7 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         sessions: 0,
         negotiations: 0,
         held: 0,
+        under_load: false,
         counters: Counters::new(),
     }
 }

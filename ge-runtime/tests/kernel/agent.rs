@@ -83,6 +83,7 @@ impl Agent {
                 serves: Vec::new(),
                 interfaces: vec![interface],
                 router,
+                guard: ge_runtime::hook::Guard::default(),
             };
             let hook = Hook::install(&config).unwrap();
             let thread = std::thread::spawn(move || pump(&tun, &back, &stopped, &list, policy));

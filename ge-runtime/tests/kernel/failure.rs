@@ -5,7 +5,7 @@ use crate::namespace::{MAC_A, Pair, pings, silent};
 use crate::probe::Sniffer;
 use ge_core::Mode;
 use ge_runtime::error::KernelError;
-use ge_runtime::hook::Hook;
+use ge_runtime::hook::{Guard, Hook};
 use ge_runtime::links::{self, LinkWatch};
 use ge_runtime::program::Program;
 use ge_runtime::tun::Tun;
@@ -48,6 +48,40 @@ fn a_dead_agent_in_open_mode_gives_the_machine_back() {
     agent.kill();
     assert!(pings(&pair.a, "10.9.0.2") && pings(&pair.b, "fd09::1"));
     assert_eq!(pair.a.sh("nft list ruleset; ip -d addr; ip route show table all"), before);
+}
+
+/// A range and a single address of either IP version; the rest of the machine's traffic goes on.
+#[test]
+fn a_dead_agent_in_open_mode_still_refuses_what_must_be_protected() {
+    let pair = Pair::new();
+    let mut agent = Agent::start(&pair.a, Mode::Open, Policy::Pass);
+    let range = |text: &str, length| (text.parse().unwrap(), length);
+    let single: Vec<std::net::IpAddr> = vec!["10.9.0.2".parse().unwrap()];
+    let guards = [
+        Guard { addresses: single, ranges: vec![range("fd09::", 17)], ..Guard::default() },
+        Guard { ranges: vec![range("10.9.0.0", 23), range("fd09::2", 128)], ..Guard::default() },
+        Guard { ranges: vec![range("0.0.0.0", 0), range("::", 0)], ..Guard::default() },
+    ];
+    for guard in guards {
+        agent.hook.set_guard(guard.clone()).unwrap();
+        let sniffer = Sniffer::open(&pair.b);
+        agent.kill();
+        assert!(pair.a.run(|| Hook::guards().unwrap() && !Hook::installed().unwrap()));
+        for (out, back) in [("10.9.0.2", "10.9.0.1"), ("fd09::2", "fd09::1")] {
+            assert!(silent(&pair.a, out) && silent(&pair.b, back), "{guard:?} {out}");
+        }
+        assert_eq!(sniffer.unicast_ip_from(MAC_A), 0, "{guard:?}");
+        // The next agent takes the guard over as it is configured: with none there is none.
+        agent = Agent::start(&pair.a, Mode::Open, Policy::Pass);
+        assert!(!pair.a.run(|| Hook::guards().unwrap()));
+        assert!(pings(&pair.a, "10.9.0.2") && pings(&pair.b, "fd09::1"));
+    }
+    let elsewhere = Guard { ranges: vec![range("10.9.1.0", 24)], ..Guard::default() };
+    agent.hook.set_guard(elsewhere).unwrap();
+    agent.kill();
+    assert!(pings(&pair.a, "10.9.0.2") && pings(&pair.b, "fd09::1"), "not what is guarded");
+    pair.a.run(|| Hook::remove_stale().unwrap());
+    assert_eq!(pair.a.sh("nft list ruleset"), "");
 }
 
 #[test]

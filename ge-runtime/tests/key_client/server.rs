@@ -35,7 +35,7 @@ impl Server {
         let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let mut this = Self { home, address: listen, clock_offset, running: None };
         let data = DataDir::init(&this.data(), listen, Vec::new(), this.act()).unwrap();
-        data.app().unwrap().create_group(this.act(), "sales").unwrap();
+        data.app().unwrap().create_group(this.act(), "sales", 0).unwrap();
         this.start_again().await;
         this
     }

@@ -4,12 +4,12 @@ use super::craft::{Craft, Deed};
 use super::insider::Insider;
 use super::{Origin, mutate};
 use crate::net::{below, hit};
-use crate::packet::{Class, NodeId, class, ip_packet, message};
+use crate::packet::{Class, NodeId, class, ip_packet, message, udp_packet};
 use ge_core::crypto::Rng;
 use ge_core::now::UnixTime;
 use ge_core::wire::icmp::{emit_echo, parse_echo};
 use ge_core::wire::ip::{self, IpView};
-use ge_core::wire::protocol;
+use ge_core::wire::udp::parse_udp;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -174,52 +174,60 @@ impl Intruder {
     }
 }
 
-/// Another message in the same packet; `back`: as the answer to it.
+/// Another message in the same kind of packet; `back`: as the answer to it.
 #[must_use]
 pub fn carry(packet: &[u8], view: &IpView, message: &[u8], back: bool) -> Option<Sending> {
-    let echo = parse_echo(packet, view)?;
     let (mut from, mut to) = (view.source, view.destination);
     if back {
         std::mem::swap(&mut from, &mut to);
     }
-    let request = if back { !echo.request } else { echo.request };
-    let icmp = emit_echo(request, echo.id, echo.seq, message, from, to);
-    let packet = ip_packet(from, to, view.protocol, view.tos, &icmp);
+    let packet = repack(packet, view, message, (from, to), back)?;
     Some(Sending { packet, late: 0, origin: Origin::Insider, back })
+}
+
+/// A payload in a packet like this one, an echo or a datagram, between these addresses; `back`: in
+/// the other direction.
+fn repack(
+    packet: &[u8],
+    view: &IpView,
+    payload: &[u8],
+    (from, to): (IpAddr, IpAddr),
+    back: bool,
+) -> Option<Vec<u8>> {
+    if let Some(echo) = parse_echo(packet, view) {
+        let icmp = emit_echo(echo.request != back, echo.id, echo.seq, payload, from, to);
+        return Some(ip_packet(from, to, view.protocol, view.tos, &icmp));
+    }
+    let udp = parse_udp(packet, view)?;
+    let ports = if back { (udp.destination, udp.source) } else { (udp.source, udp.destination) };
+    Some(udp_packet((from, ports.0), (to, ports.1), view.tos, payload))
 }
 
 /// As an ordinary machine answers a ping.
 fn reflect(packet: &[u8], view: &IpView) -> Option<Sending> {
     let echo = parse_echo(packet, view).filter(|echo| echo.request)?;
-    let (from, to) = (view.destination, view.source);
-    let icmp = emit_echo(false, echo.id, echo.seq, echo.payload, from, to);
-    let packet = ip_packet(from, to, view.protocol, view.tos, &icmp);
+    let ends = (view.destination, view.source);
+    let packet = repack(packet, view, echo.payload, ends, true)?;
     Some(Sending { packet, late: 0, origin: Origin::Replayed, back: true })
 }
 
 /// The same content between other addresses.
 #[must_use]
 pub fn readdress(packet: &[u8], view: &IpView, ends: (IpAddr, IpAddr)) -> Option<Vec<u8>> {
-    let (from, to) = ends;
-    if matches!(view.protocol, protocol::ICMP | protocol::ICMPV6) {
-        let echo = parse_echo(packet, view)?;
-        let icmp = emit_echo(echo.request, echo.id, echo.seq, echo.payload, from, to);
-        return Some(ip_packet(from, to, view.protocol, view.tos, &icmp));
-    }
-    let mut upper = packet.get(view.header_len..view.total_len)?.to_vec();
-    upper.get_mut(6..8)?.fill(0); // no UDP checksum: nobody looks at that of a sealed datagram
-    Some(ip_packet(from, to, view.protocol, view.tos, &upper))
+    let payload = match parse_echo(packet, view) {
+        Some(echo) => echo.payload,
+        None => parse_udp(packet, view)?.payload,
+    };
+    repack(packet, view, payload, ends, false)
 }
 
 /// The packet without its end, right in every other respect.
 fn cut(packet: &[u8], view: &IpView, rng: &mut Rng) -> Option<Vec<u8>> {
-    let upper = packet.get(view.header_len..view.total_len)?;
-    let keep = upper.len().checked_sub(9).map(|rest| 8 + below(rng, rest as u64) as usize)?;
-    if let Some(echo) = parse_echo(packet, view) {
-        let text = &echo.payload[..keep.checked_sub(8)?.min(echo.payload.len())];
-        let (from, to) = (view.source, view.destination);
-        let icmp = emit_echo(echo.request, echo.id, echo.seq, text, from, to);
-        return Some(ip_packet(from, to, view.protocol, view.tos, &icmp));
-    }
-    Some(ip_packet(view.source, view.destination, view.protocol, view.tos, &upper[..keep]))
+    let payload = match parse_echo(packet, view) {
+        Some(echo) => echo.payload,
+        None => parse_udp(packet, view)?.payload,
+    };
+    let keep = below(rng, payload.len().max(1) as u64) as usize;
+    let ends = (view.source, view.destination);
+    repack(packet, view, &payload[..keep.min(payload.len())], ends, false)
 }

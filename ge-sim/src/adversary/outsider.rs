@@ -4,7 +4,7 @@
 use super::Origin;
 use crate::net::{below, hit};
 use crate::packet::{
-    APP_PORT, Class, DATAGRAM_MIN, HEAD_LEN, MARKER, class, ip_packet, refresh_icmp, udp_packet,
+    APP_PORT, Class, DATAGRAM_MIN, HEAD_LEN, MARKER, class, ip_packet, refresh, udp_packet,
 };
 use ge_core::NegotiationId;
 use ge_core::icmp_error::{administratively_prohibited, packet_too_big};
@@ -58,8 +58,8 @@ impl Adversary {
     }
 }
 
-/// Changes bytes under the MAC of a recorded packet, or cuts it. ICMP gets its checksum right
-/// again, so that the message reaches the MAC.
+/// Changes bytes under the MAC of a recorded packet, or cuts it. Its checksum is right again, so that
+/// the message reaches the MAC.
 pub fn mutate(mut packet: Vec<u8>, rng: &mut impl Rng) -> Option<Vec<u8>> {
     let view = ip::parse(&packet).ok()?;
     if matches!(class(&packet), Class::IcmpError | Class::Clear) {
@@ -79,7 +79,7 @@ pub fn mutate(mut packet: Vec<u8>, rng: &mut impl Rng) -> Option<Vec<u8>> {
             packet[at] = packet[at].wrapping_add(1 + below(rng, 84) as u8);
         }
     }
-    refresh_icmp(&mut packet);
+    refresh(&mut packet);
     Some(packet)
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Books {
     ephemerals: HashMap<[u8; 32], (u32, NegotiationId, Kind)>,
     /// Since when a pair without a row is being asked about.
     asked: BTreeMap<(NodeId, HostPair), u64>,
+    /// Which pair a negotiation is about, as its initiator sees it.
+    questions: HashMap<NegotiationId, HostPair>,
     /// When a NOMATCH about a pair last arrived.
     refused: BTreeMap<(NodeId, HostPair), u64>,
     /// Pairs whose first packet came in clear from outside to a machine behind an open router.
@@ -109,8 +111,10 @@ impl Checker {
         self.wire.asked.insert((node, pair), self.now);
     }
 
-    /// A NOMATCH about a pair reaches `node`.
-    pub fn refused(&mut self, node: NodeId, pair: HostPair) {
+    /// A NOMATCH reaches `node`, in a packet of this pair: about what was asked under its number,
+    /// whoever changed the addresses of the packet.
+    pub fn refused(&mut self, node: NodeId, id: NegotiationId, pair: HostPair) {
+        let pair = self.wire.questions.get(&id).copied().unwrap_or(pair);
         self.wire.refused.insert((node, pair), self.now);
     }
 
@@ -215,6 +219,9 @@ impl Checker {
             return;
         };
         match kind {
+            Kind::Dde => {
+                self.wire.questions.entry(header.sid_i).or_insert(pair);
+            }
             Kind::Mpit => {
                 self.requested(header.sid_i, emission.node, pair);
                 self.spoke(emission.node, pair);

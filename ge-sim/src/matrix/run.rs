@@ -85,7 +85,14 @@ pub fn observe(sim: &mut Sim, chain: &Chain, patience: Patience) -> Result<Obser
 /// Makes the world of a plan and starts its agents.
 #[must_use]
 pub fn world(seed: u64, v4: bool, groups: usize, plan: &Plan) -> (Sim, Chain) {
+    world_of(seed, v4, groups, plan, false)
+}
+
+/// [`world`], its open agents in observe mode if `observe` says so.
+#[must_use]
+pub fn world_of(seed: u64, v4: bool, groups: usize, plan: &Plan, observe: bool) -> (Sim, Chain) {
     let mut sim = Sim::with_family(seed, v4);
+    sim.mgmt.observe = observe;
     let _groups: Vec<GroupId> = (0..groups).map(|_| sim.group()).collect();
     let chain = Chain::build(&mut sim, plan);
     sim.start();

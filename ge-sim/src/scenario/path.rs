@@ -6,7 +6,7 @@ use crate::chain::{Chain, Outside, Plan, ROUTERS_MAX, Router};
 use crate::check::{Invariant, Violation};
 use crate::fault::{Cast, Fault, plan};
 use crate::matrix::oracle::{Agent, Standing, Verdict, verdicts};
-use crate::matrix::run::{Observed, Patience, observe, world};
+use crate::matrix::run::{Observed, Patience, observe, world_of};
 use crate::net::{below, hit};
 use crate::node::Agent as Machine;
 use crate::packet::NodeId;
@@ -24,10 +24,14 @@ pub(super) const GROUPS: u64 = 3;
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
+    run_as(seed, trace, false)
+}
+
+pub(super) fn run_as(seed: u64, trace: bool, observe: bool) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(seed ^ 0x7061_7468); // other draws than the world's own
     let v4 = hit(&mut rng, 700);
     let mut stage = Stage::draw(&mut rng);
-    let (mut sim, chain) = world(seed, v4, GROUPS as usize, &stage.plan);
+    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, observe);
     sim.trace = trace;
     if trace {
         println!("{}", stage.plan);

@@ -8,7 +8,7 @@ use crate::adversary::{Craft, Intruder, Position};
 use crate::chain::Chain;
 use crate::check::Violation;
 use crate::fault::{Cast, Fault, plan};
-use crate::matrix::run::world;
+use crate::matrix::run::world_of;
 use crate::net::{below, hit};
 use crate::packet::NodeId;
 use crate::sim::Sim;
@@ -27,11 +27,16 @@ const AFTERMATH: Duration = Duration::from_secs(8);
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
+    run_as(seed, trace, false)
+}
+
+pub(super) fn run_as(seed: u64, trace: bool, observe: bool) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(seed ^ 0x0073_6965_6765); // other draws than the world's own
     let v4 = hit(&mut rng, 700);
     let stage = Stage::draw(&mut rng);
-    let (mut sim, chain) = world(seed, v4, GROUPS as usize, &stage.plan);
+    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, observe);
     sim.trace = trace;
+    sim.net.filters_echo = hit(&mut rng, 150);
     sim.answers_ping(chain.source(), stage.source_answers);
     sim.answers_ping(chain.destination(), stage.destination_answers);
     let length = 2_000_000 + below(&mut rng, 12_000_000);

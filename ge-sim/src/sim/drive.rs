@@ -4,7 +4,9 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, readable_parcel};
+use crate::packet::{
+    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, message, readable_parcel,
+};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -14,7 +16,7 @@ use ge_core::flow::{Direction, HostPair};
 use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, VNET_LEN};
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
-use ge_core::wire::dprp::{Kind, MAGIC};
+use ge_core::wire::dprp::{Kind, MAGIC, peek};
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::{VnetHeader, complete_checksum};
@@ -239,15 +241,15 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) -> usize {
+        self.message_arrives(id, &packet, view);
         let pair = HostPair::new(view.destination, view.source);
-        if let Class::Message(kind, reply) = class(&packet) {
-            self.check.asked_by(id, pair, packet.len());
-            if kind == Kind::NoMatch && reply {
-                self.check.refused(id, pair);
-            }
-        }
         let for_data_port = is_sealed(&packet, view);
         if for_data_port && view.destination == self.node(id).addr {
+            // A socket gives no datagram whose checksum is wrong.
+            let whole = matches!(class(&packet), Class::Message(..));
+            if is_negotiation(&packet, view) && !whole {
+                return 0;
+            }
             return self.open(id, packet, view, origin == Origin::Genuine);
         }
         let negotiation = is_negotiation(&packet, view);
@@ -282,6 +284,17 @@ impl Sim {
             self.deliver_plaintext(id, packet, view, origin);
         }
         self.after(id)
+    }
+
+    /// For the books, if it is a message.
+    fn message_arrives(&mut self, id: NodeId, packet: &[u8], view: &IpView) {
+        let Some((_, text)) = message(packet, view) else { return };
+        let Some(header) = peek(text) else { return };
+        let pair = HostPair::new(view.destination, view.source);
+        self.check.asked_by(id, pair, packet.len());
+        if header.kind == Kind::NoMatch {
+            self.check.refused(id, header.sid_i, pair);
+        }
     }
 
     /// Sealed datagrams: those that arrive together are given together, as the kernel does.
@@ -333,7 +346,9 @@ impl Sim {
             && is_sealed(packet, &view)
             && payload.len() <= segment;
         let payload = fits.then(|| payload.to_vec())?;
-        self.queue.pop(at);
+        if let Some((_, Event::Arrive { packet, .. })) = self.queue.pop(at) {
+            self.message_arrives(id, &packet, &view);
+        }
         Some(payload)
     }
 }

@@ -13,11 +13,12 @@ use ge_core::wire::dprp::mpit::MpitPath;
 use ge_core::wire::dprp::{Kind, peek};
 use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::{ip, protocol};
-use ge_core::{GroupId, SessionIndex};
+use ge_core::{GroupId, SessionIndex, Transit};
 use ge_sim::adversary::craft::confirm;
 use ge_sim::adversary::insider::Opened;
 use ge_sim::adversary::{Origin, carry, readdress};
 use ge_sim::chain::Chain;
+use ge_sim::fault::Fault;
 use ge_sim::matrix::run::world;
 use ge_sim::packet::{Class, ip_packet, message};
 use ge_sim::{Fate, Invariant, NodeId, Sim};
@@ -163,6 +164,24 @@ fn request_repeated_in_a_packet_of_another_flow_is_not_answered() {
         sim.inject(packet, Origin::Replayed);
         sim.run_for(ms(10)).unwrap();
         assert_eq!(answers.get(), answered);
+    }
+}
+
+/// A router that is closed to everything between MPIT and CDN lets nothing pass that it would have
+/// let pass before.
+#[test]
+fn router_that_closes_between_mpit_and_cdn_commits_nothing() {
+    for (after, passes) in [(ms(1), false), (s(5), true)] {
+        let mut plan = plan("s1c T1o d1c");
+        plan.routers[0].agent.transit = Transit::Strict;
+        let (mut sim, chain) = world(1, true, 1, &plan);
+        let router = chain.path[1];
+        sim.send(chain.source(), chain.destination(), 200);
+        sim.run_for(ms(26)).unwrap();
+        sim.at(after, Fault::Mode(router, Closed));
+        sim.run_for(s(1)).unwrap();
+        let transit = chain.row(&sim, 1).is_some_and(|row| row.verdict == "transit");
+        assert_eq!(transit, passes, "after {after:?}");
     }
 }
 

@@ -9,6 +9,7 @@ mod clear;
 mod controls;
 mod crossings;
 mod epochs;
+mod floods;
 mod forgeries;
 mod impaired;
 mod losses;

@@ -2,6 +2,7 @@
 
 use ge_core::Transit;
 use ge_sim::matrix::case::Case;
+use ge_sim::matrix::observe::observe_all;
 use ge_sim::matrix::{Found, Settings, run_all};
 
 /// Runs all cases; names those where agents and rule differ.
@@ -68,4 +69,20 @@ fn lines_of_json() {
             r#"{"source":"host-open","destination":"none","transit":"oc","relation":"R3","verdicts":["protect","bypass","protect"]}"#
         ]
     );
+}
+
+/// Each open agent of each case, told to observe: the flow passes as if it did not, and it is
+/// listed exactly where the rule says that this agent, closed, would discard it.
+#[test]
+fn observing_agents_say_what_closed_ones_would_drop() {
+    let settings = Settings { transit: Transit::Vouched, seed: 5, v4: true, trace: false };
+    let (open, observed) = (run_all(&Case::all(), settings), observe_all(&Case::all(), settings));
+    let mut named = 0;
+    for (open, observed) in open.iter().zip(&observed) {
+        assert_eq!(observed.verdicts, open.verdicts, "observing changed {}", open.case);
+        let wrong = format!("{}: {:?}, {:?}", open.case, observed.would, observed.expected_would);
+        assert_eq!(observed.would, observed.expected_would, "{wrong}");
+        named += observed.would.iter().filter(|would| **would).count();
+    }
+    assert!(named > 100, "{named} of agents that see a flow pass in clear");
 }

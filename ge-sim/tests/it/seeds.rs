@@ -58,3 +58,17 @@ fn scenario_is_a_function_of_its_seed() {
         }
     }
 }
+
+/// To packets observe mode is open mode: the same events at the same times.
+#[test]
+fn observe_passes_what_open_passes() {
+    for world in World::ALL {
+        for seed in 0..250 {
+            let text = |result: Result<_, ge_sim::check::Violation>| {
+                result.map_err(|violation| violation.to_string())
+            };
+            let (open, observing) = (world.run(seed, false), world.run_observing(seed));
+            assert_eq!(text(observing), text(open), "{} {seed}", world.as_str());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use crate::store::{Group, KeyScope, Transaction};
 use mgmt_api::{Secret, limits};
 
 /// Priority of a group unless told otherwise: room on both sides.
-const PRIORITY: u16 = 100;
+pub const PRIORITY: u16 = 100;
 
 /// A group as administrators see it: no keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,11 +28,12 @@ pub struct GroupSummary {
 }
 
 impl App {
-    /// Makes a group with its first two epochs.
+    /// Makes a group with its first two epochs. Of several groups that two members share, the one
+    /// with the lowest `priority` protects, then the one with the lowest number.
     ///
     /// # Errors
     /// The name is taken or not a name.
-    pub fn create_group(&self, act: Act<'_>, name: &str) -> Result<u32, Error> {
+    pub fn create_group(&self, act: Act<'_>, name: &str, priority: u16) -> Result<u32, Error> {
         if !limits::is_name(name) {
             return Err(Error::unfit(format!(
                 "{name:?} cannot be a group's name; use 1 to 63 letters, digits, '.', '_' or '-', \
@@ -48,7 +49,7 @@ impl App {
             }
             let id = groups.last().map_or(1, |last| last.id.saturating_add(1));
             let commit_key = Secret::new(random::bytes()?);
-            tx.insert_group(&Group { id, name: name.into(), priority: PRIORITY, commit_key })?;
+            tx.insert_group(&Group { id, name: name.into(), priority, commit_key })?;
             tx.put_keyring(KeyScope::Group(id), &Keyring::start(act.now)?)?;
             act.note(tx, "group.create", name, "", format!("number {id}"))?;
             Ok(id)

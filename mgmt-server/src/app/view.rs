@@ -3,7 +3,7 @@
 use super::{App, Error, certificate};
 use crate::keyring::Keyring;
 use crate::store::{KeyScope, Member, MemberId, PolicyList, Transaction};
-use mgmt_api::{Bundle, ErrorCode, Group, HexBytes, HexVec, KeyEpoch, Revocation};
+use mgmt_api::{Bundle, ErrorCode, Group, HexBytes, HexVec, KeyEpoch, Mode, Revocation};
 
 /// Answer to "anything newer than my version?".
 #[derive(Debug)]
@@ -82,7 +82,11 @@ pub(super) fn bundle(tx: &mut dyn Transaction, member: &Member, now: u64) -> Res
         name: member.name.clone(),
         kind: member.kind,
         prefixes: member.prefixes.clone(),
-        mode: member.mode,
+        mode: match member.mode {
+            Mode::Open | Mode::Observe => Mode::Open,
+            Mode::Closed => Mode::Closed,
+        },
+        observe: member.mode == Mode::Observe,
         transit: member.transit,
         certificate: HexVec(member.certificate.bytes.clone()),
         lease: certificate::lease(&member.certificate),
@@ -93,6 +97,7 @@ pub(super) fn bundle(tx: &mut dyn Transaction, member: &Member, now: u64) -> Res
         revocations: revocations(tx, now)?,
         search_scope: tx.policy(PolicyList::SearchScope)?,
         must_protect: tx.policy(PolicyList::MustProtect)?,
+        must_protect_names: tx.must_protect_names()?,
     })
 }
 

@@ -23,8 +23,8 @@ struct GroupJson<'a> {
     members: &'a [String],
 }
 
-pub(crate) fn create(data: &Data, name: &str) -> Result<(), Error> {
-    let id = act(|act| open(data)?.create_group(act, name))?;
+pub(crate) fn create(data: &Data, name: &str, priority: u16) -> Result<(), Error> {
+    let id = act(|act| open(data)?.create_group(act, name, priority))?;
     print(&format!("group {name} made, number {id}"))
 }
 

@@ -1,4 +1,4 @@
-//! `policy scope|must-protect add|list|remove`.
+//! `policy scope add|list|remove`; `must_protect.rs` has the other list.
 
 use super::output::{print, print_json};
 use super::{act, open};
@@ -25,8 +25,9 @@ pub(crate) fn change(
     print(&format!("{prefix} {verb} {}", policy_title(list)))
 }
 
-pub(crate) fn show(data: &Data, list: PolicyList, format: Format) -> Result<(), Error> {
-    let ranges = json(list, open(data)?.policy(list)?);
+/// Ranges of the search scope.
+pub(crate) fn show(data: &Data, format: Format) -> Result<(), Error> {
+    let ranges = json(open(data)?.policy(PolicyList::SearchScope)?);
     if format.json {
         return print_json(&ranges);
     }
@@ -34,12 +35,8 @@ pub(crate) fn show(data: &Data, list: PolicyList, format: Format) -> Result<(), 
     print(&lines.join("\n"))
 }
 
-const fn json(list: PolicyList, prefixes: Vec<Prefix>) -> RangeList {
-    let schema = match list {
-        PolicyList::SearchScope => "mgmt.scope-list/1",
-        PolicyList::MustProtect => "mgmt.must-protect-list/1",
-    };
-    RangeList { schema, prefixes }
+const fn json(prefixes: Vec<Prefix>) -> RangeList {
+    RangeList { schema: "mgmt.scope-list/1", prefixes }
 }
 
 #[cfg(test)]
@@ -50,8 +47,6 @@ mod tests {
     #[test]
     fn json_is_as_the_golden_files_say() {
         let scope = ["10.0.0.0/8", "fc00::/7"].map(|text| text.parse().unwrap());
-        assert_golden("scope-list", &json(PolicyList::SearchScope, scope.to_vec()));
-        let protect = vec!["10.30.9.0/24".parse().unwrap()];
-        assert_golden("must-protect-list", &json(PolicyList::MustProtect, protect));
+        assert_golden("scope-list", &json(scope.to_vec()));
     }
 }

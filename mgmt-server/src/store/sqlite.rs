@@ -13,9 +13,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What makes each format of the file from the one before it; the first from nothing. A new file
 /// takes all of them, so an old one ends the same.
-const MIGRATIONS: [&str; 2] = [include_str!("schema/1.sql"), include_str!("schema/2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
 /// Format this server works with.
-#[expect(clippy::cast_possible_truncation, reason = "2")]
+#[expect(clippy::cast_possible_truncation, reason = "3")]
 const SCHEMA_VERSION: u32 = MIGRATIONS.len() as u32;
 /// How long a command waits for another one's transaction. Transactions take milliseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -5,7 +5,7 @@ use super::{
     StoreError, Token, TokenId, Transaction,
 };
 use crate::keyring::Keyring;
-use mgmt_api::{HexBytes, IssuerStatement, KeyEpoch, Prefix, Secret};
+use mgmt_api::{DnsName, HexBytes, IssuerStatement, KeyEpoch, Prefix, Secret};
 use rusqlite::{OptionalExtension, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,6 +102,16 @@ impl Transaction for Rows<'_> {
     fn put_policy(&mut self, list: PolicyList, ranges: &[Prefix]) -> Result<(), StoreError> {
         let sql = format!("UPDATE policy SET {} = ?1", policy_column(list));
         self.execute(&sql, [to_json(ranges)])?;
+        Ok(())
+    }
+
+    fn must_protect_names(&mut self) -> Result<Vec<DnsName>, StoreError> {
+        let read = |row: &Row<'_>| json(row, "must_protect_names");
+        Ok(self.transaction.query_row("SELECT * FROM policy", [], read)?)
+    }
+
+    fn put_must_protect_names(&mut self, names: &[DnsName]) -> Result<(), StoreError> {
+        self.execute("UPDATE policy SET must_protect_names = ?1", [to_json(names)])?;
         Ok(())
     }
 

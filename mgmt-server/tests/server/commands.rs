@@ -54,6 +54,7 @@ fn mistakes_get_one_sentence_with_the_fix() {
         (&["policy", "scope", "add", "10.0.0.0/8"], "already"),
         (&["policy", "scope", "remove", "203.0.113.0/24"], "policy scope list"),
         (&["policy", "must-protect", "remove", "10.0.0.0/8"], "policy must-protect list"),
+        (&["policy", "must-protect", "remove", "db.example.org"], "policy must-protect list"),
         (&["token", "create", "--group", "sales", "--prefix", "10.0.0.0/8"], "--kind router"),
     ] {
         let sentence = domain.fails(1, arguments);
@@ -64,6 +65,8 @@ fn mistakes_get_one_sentence_with_the_fix() {
         &["member", "set", "nobody"][..],
         &["token", "create", "--group", "sales", "--expires", "soon"],
         &["policy", "scope", "add", "10.0.0.1/8"],
+        &["policy", "must-protect", "add", "10.0.0.1"],
+        &["policy", "must-protect", "add", "not a name"],
         &["member", "set", "nobody", "--transit", "perhaps"],
         &["frobnicate"],
     ] {

@@ -39,7 +39,21 @@ async fn mode_scope_and_rotation_are_pushed() {
     let unguarded = pushed(&domain, &agent, &guarded, &remove).await;
     assert!(unguarded.must_protect.is_empty());
 
-    let rotated = pushed(&domain, &agent, &unguarded, &["key", "rotate", "sales"]).await;
+    let add = ["policy", "must-protect", "add", "DB.example.org."];
+    let named = pushed(&domain, &agent, &unguarded, &add).await;
+    assert_eq!(named.must_protect_names, ["db.example.org".parse().unwrap()]);
+    let remove = ["policy", "must-protect", "remove", "db.example.org"];
+    let unnamed = pushed(&domain, &agent, &named, &remove).await;
+    assert!(unnamed.must_protect_names.is_empty());
+
+    let set = ["member", "set", &id[..8], "--mode", "observe"];
+    let observing = pushed(&domain, &agent, &unnamed, &set).await;
+    assert_eq!((observing.mode, observing.observe), (Mode::Open, true), "old agents read open");
+    let set = ["member", "set", &id[..8], "--mode", "closed"];
+    let closed = pushed(&domain, &agent, &observing, &set).await;
+    assert_eq!((closed.mode, closed.observe), (Mode::Closed, false));
+
+    let rotated = pushed(&domain, &agent, &closed, &["key", "rotate", "sales"]).await;
     let epochs: Vec<u32> = rotated.groups[0].keys.iter().map(|epoch| epoch.epoch).collect();
     assert_eq!(epochs, [1, 2, 3]);
     assert_eq!(rotated.groups[0].keys[1].key.expose(), first.groups[0].keys[1].key.expose());

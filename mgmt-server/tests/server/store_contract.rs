@@ -87,6 +87,7 @@ fn what_is_put_is_got_by_every_connection() {
             tx.put_domain(&domain())?;
             tx.put_policy(PolicyList::SearchScope, &["10.0.0.0/8".parse().unwrap()])?;
             tx.put_policy(PolicyList::MustProtect, &["10.9.0.0/16".parse().unwrap()])?;
+            tx.put_must_protect_names(&["db.example.org".parse().unwrap()])?;
             tx.insert_group(&group)?;
             tx.put_keyring(KeyScope::Group(1), &ring)?;
             tx.put_token(&token)?;
@@ -97,6 +98,7 @@ fn what_is_put_is_got_by_every_connection() {
             assert_eq!(format!("{:?}", tx.domain()?), format!("{:?}", domain()));
             assert_eq!(tx.policy(PolicyList::SearchScope)?, ["10.0.0.0/8".parse().unwrap()]);
             assert_eq!(tx.policy(PolicyList::MustProtect)?, ["10.9.0.0/16".parse().unwrap()]);
+            assert_eq!(tx.must_protect_names()?, ["db.example.org".parse().unwrap()]);
             assert_eq!(tx.groups()?[0].commit_key.expose(), &[7; 32]);
             assert_eq!(tx.groups()?[0].priority, 9);
             let got = tx.keyring(KeyScope::Group(1))?;
@@ -234,6 +236,7 @@ fn a_file_of_the_first_format_is_brought_up_to_date() {
             assert_eq!((tx.tokens()?[0].uses_left, tx.tokens()?[0].prefixes.len()), (2, 0));
             assert_eq!(tx.policy(PolicyList::SearchScope)?, ["10.0.0.0/8".parse().unwrap()]);
             assert!(tx.policy(PolicyList::MustProtect)?.is_empty());
+            assert!(tx.must_protect_names()?.is_empty());
             // It can be written as well.
             tx.put_member(&Member { transit: Transit::Vouched, ..members[0].clone() })
         })

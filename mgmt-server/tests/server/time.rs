@@ -24,7 +24,7 @@ fn domain() -> Domain {
     let listen: SocketAddr = "127.0.0.1:8443".parse().unwrap();
     let data = DataDir::init(&home.path().join("data"), listen, Vec::new(), at(START)).unwrap();
     let app = data.app().unwrap();
-    app.create_group(at(START), "sales").unwrap();
+    app.create_group(at(START), "sales", mgmt_server::app::PRIORITY).unwrap();
     Domain { app, data, _home: home }
 }
 

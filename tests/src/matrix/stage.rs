@@ -306,5 +306,5 @@ fn management_network(row: &Row) -> Result<Host> {
         )?;
         ip(Some(name), &format!("link set dev mgmt up\naddr add 10.99.0.{at}/24 dev mgmt\n"))?;
     }
-    Ok(row.ms.at(Ipv4Addr::new(10, 99, 0, 1)))
+    Ok(row.ms.at(Ipv4Addr::new(10, 99, 0, 1), Ipv6Addr::UNSPECIFIED))
 }

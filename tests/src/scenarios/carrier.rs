@@ -5,16 +5,14 @@
 //!        └ ms, in network 1       └ ms
 //! ```
 
-use super::router::{
-    PROGRAMS, SSH, begin, curl, ensure_sealed, exchange, iperf3, reaches, router, transfers,
-};
+use super::router::{begin, ensure_sealed, exchange, reaches, router, transfers};
 use crate::agent::{Agent, RouterRequest};
 use crate::pair::GROUP;
 use crate::row::{Row, address};
 use crate::scenario::{Scenario, scenario};
-use crate::ssh::Ssh;
+use crate::tools::{self, PROGRAMS, SSH, received_bytes};
 use anyhow::{Context, Result, ensure};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 pub(crate) const LIST: &[Scenario] = &[
     scenario("carrier_hosts", "two members agree where echo is filtered", &["nft"], || {
@@ -96,8 +94,8 @@ fn programs() -> Result<()> {
     for v6 in [false, true] {
         let at = address(&row.b, v6);
         row.a.run(&["ping", "-c", "3", "-i", "0.2", "-W", "5", &at.to_string()])?;
-        curl(&row, SocketAddr::new(at, 8080))?;
-        iperf3(&row, at)?;
+        tools::curl(&row.a, &row.b, at)?;
+        tools::iperf3(&row.a, &row.b, at, &[], received_bytes)?;
         ensure_udp(&agents[0], at)?;
         ensure_udp(&agents[1], address(&row.a, v6))?;
     }
@@ -119,11 +117,7 @@ fn ssh() -> Result<()> {
         reaches_sealed(&row, &agents[0], address(&row.b, v6))?;
     }
     let tap = row.tap(0, &row.a)?;
-    let ssh = Ssh::start(&row.b, &row.a)?;
-    for v6 in [false, true] {
-        let said = ssh.run(address(&row.b, v6), &["echo", "hello", "there"])?;
-        ensure!(said == "hello there\n", "ssh printed {said:?}");
-    }
+    tools::ssh(&row.a, &row.b)?;
     ensure_sealed(&tap.finish()?, &row, &row.a, machine)
 }
 

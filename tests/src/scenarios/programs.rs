@@ -6,13 +6,12 @@
 //! ```
 
 use crate::pair::Pair;
-use crate::process::Process;
+use crate::proof::under_tap;
 use crate::scenario::{Scenario, scenario};
-use crate::wait::wait_until;
+use crate::tools::{self, http_server, received_bytes};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 pub(crate) const LIST: &[Scenario] = &[
     scenario("ping_program", "ping, full size with DF set", &["ping"], ping_program),
@@ -27,8 +26,6 @@ pub(crate) const LIST: &[Scenario] = &[
     }),
     scenario("curl", "curl fetches a file from python3 -m http.server", &["curl", "python3"], curl),
 ];
-
-const LISTEN_DEADLINE: Duration = Duration::from_secs(10);
 
 fn ping_program() -> Result<()> {
     let pair = Pair::new("open")?;
@@ -45,31 +42,11 @@ fn ping_program() -> Result<()> {
 
 fn iperf3(extra: &[&str], check: fn(&Value) -> Result<()>) -> Result<()> {
     let pair = Pair::new("open")?;
-    let tap = pair.tap()?;
     for v6 in [false, true] {
-        let at = pair.address_of_b(v6).to_string();
-        let mut command = pair.lab.b.command("iperf3");
-        command.args(["-s", "-1", "-B", &at]);
-        let mut server = pair.lab.b.spawn("iperf3", command)?;
-        // A look by connecting would use up the one test the server grants. 0x1451 is 5201.
-        wait_until("iperf3 to listen", LISTEN_DEADLINE, || {
-            let sockets = pair.lab.b.run(&["cat", "/proc/net/tcp", "/proc/net/tcp6"])?;
-            Ok(sockets.contains(":1451 "))
-        })?;
-        let mut argv = vec!["iperf3", "-c", &at, "-t", "2", "-J"];
-        argv.extend(extra);
-        let json: Value = serde_json::from_str(&pair.lab.a.run(&argv)?).context("iperf3 -J")?;
-        check(&json["end"]).with_context(|| format!("to {at}"))?;
-        server.wait(LISTEN_DEADLINE)?;
-        pair.ensure_protected(&tap.so_far()?, v6)?;
+        let at = pair.address_of_b(v6);
+        let traffic = || tools::iperf3(&pair.lab.a, &pair.lab.b, at, extra, check);
+        under_tap(|| pair.tap(), traffic, |tally| pair.ensure_protected(tally, v6))?;
     }
-    pair.ensure_protected(&tap.finish()?, false)
-}
-
-fn received_bytes(end: &Value) -> Result<()> {
-    let bytes = end["sum_received"]["bytes"].as_u64().context("no sum_received")?;
-    ensure!(bytes > 1 << 20, "{bytes} bytes in two seconds");
-    println!("{:.2} Gbit/s", end["sum_received"]["bits_per_second"].as_f64().unwrap_or(0.0) / 1e9);
     Ok(())
 }
 
@@ -92,7 +69,7 @@ fn curl() -> Result<()> {
     let tap = pair.tap()?;
     for v6 in [false, true] {
         let at = SocketAddr::new(pair.address_of_b(v6), 8080);
-        let _server = http_server(&pair, at, &dir)?;
+        let _server = http_server(&pair.lab.b, at, &dir)?;
         let fetched = pair.lab.a.path("fetched");
         let url = format!("http://{at}/file");
         let out = fetched.to_string_lossy();
@@ -101,19 +78,4 @@ fn curl() -> Result<()> {
         pair.ensure_protected(&tap.so_far()?, v6)?;
     }
     pair.ensure_protected(&tap.finish()?, false)
-}
-
-fn http_server(pair: &Pair, at: SocketAddr, dir: &std::path::Path) -> Result<Process> {
-    let mut command = pair.lab.b.command("python3");
-    let (address, port) = (at.ip().to_string(), at.port().to_string());
-    command.args(["-m", "http.server", &port, "--bind", &address, "--directory"]).arg(dir);
-    let server = pair.lab.b.spawn("http.server", command)?;
-    wait_listening(pair, at)?;
-    Ok(server)
-}
-
-/// Waits until `at` of host `b` accepts connections of `b` itself.
-fn wait_listening(pair: &Pair, at: SocketAddr) -> Result<()> {
-    let look = || pair.lab.b.enter(|| Ok(TcpStream::connect(at).is_ok()));
-    wait_until(&format!("{at} to listen"), LISTEN_DEADLINE, look)
 }

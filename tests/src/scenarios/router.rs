@@ -11,16 +11,15 @@ use crate::lab::set;
 use crate::machine::Machine;
 use crate::pair::{ECHO_DEADLINE, GROUP, NO_ECHO};
 use crate::ping::{Pinger, ping};
-use crate::process::Process;
+use crate::proof::under_tap;
 use crate::row::{Row, address};
 use crate::scenario::{Scenario, scenario};
 use crate::server::Server;
-use crate::ssh::Ssh;
 use crate::stream::{MARKER, transfer};
+use crate::tools::{self, PROGRAMS, SSH};
 use crate::wait::wait_until;
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::Duration;
 
 pub(crate) const LIST: &[Scenario] = &[
@@ -47,9 +46,6 @@ pub(crate) const LIST: &[Scenario] = &[
     scenario("router_masquerade", "a masquerading router protects as well", &["nft"], masquerade),
 ];
 
-pub(super) const PROGRAMS: &[&str] = &["curl", "python3", "iperf3", "ping"];
-/// `sshd` changes users, which a user namespace with one user cannot.
-pub(super) const SSH: &[&str] = &["root", "sshd", "ssh", "ssh-keygen"];
 const FILE: u64 = 8 << 20;
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -215,53 +211,8 @@ fn programs() -> Result<()> {
     let machine = &row.router(1)?.left;
     let protect = row.right_of(1)?;
     let _agent = Agent::enrol_router(machine, &server, router("open", "left", &protect))?;
-    let tap = row.tap(0, &row.a)?;
-    for (v6, size) in [(false, "1472"), (true, "1452")] {
-        let at = address(&row.b, v6);
-        let full = ["ping", "-c", "3", "-i", "0.2", "-W", "5", "-s", size, &at.to_string()];
-        // The first may be answered by "too big": the program is told the size.
-        row.a.output(&full)?;
-        row.a.run(&full).context("full-size packets")?;
-        curl(&row, SocketAddr::new(at, 8080))?;
-        iperf3(&row, at)?;
-    }
-    ensure_sealed(&tap.finish()?, &row, &row.a, machine)
-}
-
-pub(super) fn curl(row: &Row, at: SocketAddr) -> Result<()> {
-    let dir = row.b.path("www");
-    std::fs::create_dir_all(&dir)?;
-    let content: Vec<u8> = MARKER.iter().copied().cycle().take(4 << 20).collect();
-    std::fs::write(dir.join("file"), &content)?;
-    let mut command = row.b.command("python3");
-    let (address, port) = (at.ip().to_string(), at.port().to_string());
-    command.args(["-m", "http.server", &port, "--bind", &address, "--directory"]).arg(&dir);
-    let _server: Process = row.b.spawn("http.server", command)?;
-    wait_until("the web server", DEADLINE, || row.b.enter(|| Ok(TcpStream::connect(at).is_ok())))?;
-    let fetched = row.a.path("fetched");
-    let (out, url) = (fetched.to_string_lossy(), format!("http://{at}/file"));
-    row.a.run(&["curl", "-sS", "-g", "--fail", "--max-time", "20", "-o", &out, &url])?;
-    ensure!(std::fs::read(&fetched)? == content, "the fetched file differs");
-    Ok(())
-}
-
-pub(super) fn iperf3(row: &Row, at: IpAddr) -> Result<()> {
-    let at = at.to_string();
-    let mut command = row.b.command("iperf3");
-    command.args(["-s", "-1", "-B", &at]);
-    let mut server = row.b.spawn("iperf3", command)?;
-    // A look by connecting would use up the one test the server grants. 0x1451 is 5201.
-    wait_until("iperf3 to listen", DEADLINE, || {
-        let sockets = row.b.run(&["cat", "/proc/net/tcp", "/proc/net/tcp6"])?;
-        Ok(sockets.contains(":1451 "))
-    })?;
-    let said = row.a.run(&["iperf3", "-c", &at, "-t", "2", "-P", "2", "-J"])?;
-    let json: Value = serde_json::from_str(&said).context("iperf3 -J")?;
-    let bytes = json["end"]["sum_received"]["bytes"].as_u64().context("no sum_received")?;
-    ensure!(bytes > 1 << 20, "{bytes} bytes in two seconds");
-    println!("{:.2} Gbit/s to {at}", bytes as f64 * 8.0 / 2e9);
-    server.wait(DEADLINE)?;
-    Ok(())
+    let traffic = || tools::all(&row.a, &row.b);
+    under_tap(|| row.tap(0, &row.a), traffic, |tap| ensure_sealed(tap, &row, &row.a, machine))
 }
 
 fn ssh() -> Result<()> {
@@ -271,11 +222,7 @@ fn ssh() -> Result<()> {
     let protect = row.right_of(1)?;
     let _agent = Agent::enrol_router(machine, &server, router("open", "left", &protect))?;
     let tap = row.tap(0, &row.a)?;
-    let ssh = Ssh::start(&row.b, &row.a)?;
-    for v6 in [false, true] {
-        let said = ssh.run(address(&row.b, v6), &["echo", "hello", "there"])?;
-        ensure!(said == "hello there\n", "ssh printed {said:?}");
-    }
+    tools::ssh(&row.a, &row.b)?;
     ensure_sealed(&tap.finish()?, &row, &row.a, machine)
 }
 

@@ -4,6 +4,7 @@
 //! Neighbours are filled in by hand, so that the figures contain no address resolution. The same
 //! echoes are measured before the agents run, for comparison.
 
+use super::measure::{Times, cpu_time};
 use anyhow::{Context, Result, ensure};
 use e2e::lab::ip;
 use e2e::pair::ECHO_DEADLINE;
@@ -92,21 +93,7 @@ fn negotiations(agent: &Agent) -> Result<Vec<Duration>> {
     Ok(seconds.map(Duration::from_secs_f64).collect())
 }
 
-/// Time all threads of the agent were on a CPU so far.
-fn cpu_time(agent: &Agent) -> Result<Duration> {
-    let mut nanoseconds = 0;
-    for task in std::fs::read_dir(format!("/proc/{}/task", agent.pid()?))? {
-        let text = std::fs::read_to_string(task?.path().join("schedstat"))?;
-        nanoseconds += text.split(' ').next().context("an empty schedstat")?.parse::<u64>()?;
-    }
-    Ok(Duration::from_nanos(nanoseconds))
-}
-
-fn row(what: &str, mut times: Vec<Duration>) {
-    times.sort();
-    let at = |percent: usize| {
-        let index = (times.len() * percent).div_ceil(100).saturating_sub(1);
-        times.get(index).map_or(0, Duration::as_micros)
-    };
-    println!("{what:<44} {:>8} {:>8} {:>8}", at(50), at(99), at(100));
+fn row(what: &str, times: Vec<Duration>) {
+    let times = Times::new(times);
+    println!("{what:<44} {:>8} {:>8} {:>8}", times.at(50), times.at(99), times.at(100));
 }

@@ -1,7 +1,10 @@
 //! Right inputs of what an agent reads beside packets.
 
 use fuzz_bodies::member;
+use ge_core::UnixTime;
+use ge_core::flow::HostPair;
 use ge_runtime::control::REQUEST_MAX;
+use ge_runtime::state_dir::memory_file::{self, Remembered};
 use ge_runtime::state_dir::{Enrolment, enrolment_file, identity_file, sealed};
 use mgmt_api::{Bundle, HexBytes};
 use serde_json::{Value, json};
@@ -20,8 +23,34 @@ pub(crate) fn right(target: &str) -> Vec<Vec<u8>> {
             vec![b"7".to_vec(), b"1800000000\n".to_vec(), b"18446744073709551615".to_vec()]
         }
         "sealed_membership" => vec![sealed::seal(&member(1), &[7; sealed::NONCE], BUNDLE)],
+        "memory_file" => memories(),
         other => panic!("no seeds for target {other}"),
     }
+}
+
+fn memories() -> Vec<Vec<u8>> {
+    let pair = |local: &str, remote: &str| {
+        let parse = |text: &str| text.parse().expect("an address");
+        HostPair::new(parse(local), parse(remote))
+    };
+    let sticky = vec![
+        (pair("10.0.0.1", "10.0.0.2"), UnixTime(1_800_000_000)),
+        (pair("fd00::1", "fd00::2"), UnixTime(u64::MAX)),
+    ];
+    let name = || "db.example.org".parse().expect("a name");
+    let named = vec![
+        (name(), "10.0.0.9".parse().expect("an address"), UnixTime(7)),
+        (name(), "2001:db8::9".parse().expect("an address"), UnixTime(8)),
+    ];
+    [
+        Remembered::default(),
+        Remembered { ahead: -7, sticky: sticky.clone(), named: Vec::new() },
+        Remembered { ahead: 7, sticky: Vec::new(), named: named.clone() },
+        Remembered { ahead: i64::MAX, sticky, named },
+    ]
+    .iter()
+    .map(memory_file::emit)
+    .collect()
 }
 
 fn requests() -> Vec<Vec<u8>> {

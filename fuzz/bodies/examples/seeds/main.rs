@@ -13,7 +13,7 @@ mod build;
 mod reference;
 
 use fuzz_bodies::domain::{Domain, NOW, proposal};
-use fuzz_bodies::{Passing, Scene, TARGETS};
+use fuzz_bodies::{Passing, Scene, TARGETS, scene_cookie};
 use ge_core::crypto::sha256;
 use ge_core::fragment::fragment_ipv4;
 use ge_core::limits::MESSAGE_MAX;
@@ -54,6 +54,7 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "rgi" => vec![scene.rgi],
         "mpit" => vec![mpit],
         "cdn" => vec![cdn],
+        "cookie" => vec![scene_cookie(&mut Scene::new())],
         "between" => {
             let passing = Passing::new();
             vec![passing.rgi, passing.mpit, passing.cdn, passing.nomatch]

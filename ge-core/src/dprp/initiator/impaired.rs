@@ -8,9 +8,11 @@ use super::*;
 use crate::addr::WireAddr;
 use crate::crypto::sign;
 use crate::dprp::between::Witness;
-use crate::dprp::domain::{Domain, NOW};
+use crate::dprp::consume_dde;
+use crate::dprp::domain::{Domain, NOW, parameters, proposal, rng};
 use crate::dprp::offer::Peer;
 use crate::dprp::path::{Use, seal};
+use crate::dprp::received::{SeenDde, create_nomatch};
 use crate::dprp::responder::Responder;
 use crate::dprp::transcript::Decision;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
@@ -134,4 +136,55 @@ fn facts_of_another_negotiation() {
         assert!(matches!(responder, Some(Reject::Misbehaved(_) | Reject::Malformed(_))), "{what}");
         assert_eq!(between.is_some(), seen_between, "{what}: {between:?}");
     }
+}
+
+/// A NOMATCH by somebody of the domain, to a DDE with this key under the scene's number.
+fn nomatch(scene: &mut Scene, e_i: [u8; 32]) -> Vec<u8> {
+    let other = Domain::new(1).member(6, &[2]).keyring();
+    let domain_epoch = scene.initiator.offer.domain_epoch;
+    let dde = SeenDde { id: scene.initiator.id(), e_i, domain_epoch };
+    create_nomatch(&other, &dde, (false, Place::Destination, false), &mut scene.rng, NOW).unwrap()
+}
+
+#[test]
+fn a_nomatch_counts_for_its_own_key_and_not_after_an_answer() {
+    let mut scene = Scene::new();
+    let own = scene.initiator.ephemeral();
+    let stolen = nomatch(&mut scene, [9; 32]);
+    let right = nomatch(&mut scene, own);
+    let read = |scene: &Scene, message: &[u8]| {
+        scene.initiator.consume_nomatch(&scene.i, message, NOW).err()
+    };
+    let other = Some(Reject::Misbehaved("the NOMATCH is for another DDE"));
+    assert_eq!(read(&scene, &stolen), other);
+    assert_eq!(read(&scene, &right), None);
+    let Scene { i, rng, initiator, rgi, .. } = &mut scene;
+    initiator.consume_rgi(i, rgi, rng, NOW).unwrap();
+    assert_eq!(read(&scene, &right), Some(Reject::Unexpected));
+}
+
+/// A host answers that it receives somewhere else: our traffic would go to a third party.
+#[test]
+fn a_responder_that_names_anothers_address() {
+    let domain = Domain::new(1);
+    let (i, r) = (domain.member(1, &[1]).keyring(), domain.member(2, &[1]).keyring());
+    let mut rng = rng(1);
+    let pairs = [KeyPair::generate(&mut rng), KeyPair::generate(&mut rng)];
+    let (mut initiator, dde) = Initiator::create_dde(
+        &i,
+        &proposal(),
+        Binding::Fresh,
+        parameters(1),
+        pairs[0].clone(),
+        &mut rng,
+        NOW,
+    )
+    .unwrap();
+    let elsewhere = SessionParameters { wire: WireAddr([10, 9, 9, 9].into()), ..parameters(2) };
+    let (_, rgi) = consume_dde(&r, &dde, Binding::Fresh, NOW)
+        .and_then(|dde| dde.answer(&r, false, elsewhere, pairs[1].clone(), &mut rng, NOW))
+        .unwrap();
+    let read = initiator.consume_rgi(&i, &rgi, &mut rng, NOW).err();
+    let third = Reject::Misbehaved("a host receives at another address than its flow's");
+    assert_eq!(read, Some(third));
 }

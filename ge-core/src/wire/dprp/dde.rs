@@ -8,11 +8,12 @@
 //! ```
 //!
 //! A tag slot holds the tag of one of the initiator's groups or random bytes; which is which, and
-//! in what order, only members can tell. `mac2` is zero until cookies are spoken.
+//! in what order, only members can tell. `mac2` is zero, or an HMAC under a cookie: who is under load
+//! looks at it, and nobody else does.
 
 use super::cursor::Reader;
 use super::fields::{Standing, read_flow};
-use super::{FLOW_LEN, HEADER_LEN, KEY_LEN, MAC_LEN, Malformed, SEAL_LEN, tlv};
+use super::{FLOW_LEN, HEADER_LEN, KEY_LEN, Kind, MAC_LEN, Malformed, SEAL_LEN, peek, tlv};
 use crate::flow::{HostPair, Ports};
 use crate::limits::TAG_SLOTS;
 use crate::now::UnixTime;
@@ -28,6 +29,15 @@ const OPTIONS_LEN: usize = FACTS_LEN - 8 - FLOW_LEN - 4 - TAG_SLOTS * MAC_LEN;
 
 /// Tags by which members recognise a group; unused slots are random.
 pub type Tags = [[u8; MAC_LEN]; TAG_SLOTS];
+
+/// What stays the same when a request is sent again: of a DDE all but `mac2`, which comes with a
+/// cookie; of an MPIT all.
+#[must_use]
+pub fn lasting(request: &[u8]) -> &[u8] {
+    let is_dde = peek(request).is_some_and(|header| header.kind == Kind::Dde);
+    let kept = request.len() - if is_dde { MAC_LEN.min(request.len()) } else { 0 };
+    &request[..kept]
+}
 
 /// The clear parts of a DDE.
 #[derive(Clone, Copy)]
