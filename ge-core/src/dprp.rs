@@ -37,7 +37,7 @@ pub(crate) use between::reference;
 pub use between::{Answered, Committed, Tentative, Witness};
 pub use cookie::{Cookie, CookieSecret, Questioned, create_cookie};
 pub use initiator::{Initiator, NoMatch, RefusedPath};
-pub use received::{ReceivedDde, SeenDde, authenticate, consume_dde};
+pub use received::{ReceivedDde, SeenDde, Word, authenticate, consume_dde};
 pub use reject::{CreateError, Fault, Reject};
 pub use responder::Responder;
 

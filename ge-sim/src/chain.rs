@@ -13,6 +13,7 @@ use crate::mgmt::Admission;
 use crate::packet::NodeId;
 use crate::sim::Sim;
 use ge_core::ClearReason;
+use ge_core::flow::HostPair;
 use ge_core::io::FlowSnapshot;
 use ge_core::mode::{Prefix, Role};
 use ge_core::{Mode, Transit};
@@ -186,6 +187,15 @@ impl Chain {
     pub fn row(&self, sim: &Sim, at: usize) -> Option<FlowSnapshot> {
         let (inside, beyond) = self.sides(at);
         sim.row_between(self.agents[at].0, inside, beyond)
+    }
+
+    /// Whether the agent at this place once protected the flow, and has not heard since that it
+    /// need not.
+    #[must_use]
+    pub fn is_wary(&self, sim: &Sim, at: usize) -> bool {
+        let (inside, beyond) = self.sides(at);
+        let pair = HostPair::new(sim.node(inside).addr, sim.node(beyond).addr);
+        sim.check.is_secured(self.agents[at].0, pair)
     }
 
     /// Why this agent, observing, would drop the flow if it were closed.

@@ -16,7 +16,7 @@ use super::decide::{decide, is_content};
 use super::offer::Rgi;
 use super::path::{self, Sids, Use};
 use super::peer::{self, must_equal, verify_witness};
-use super::received::{SeenDde, create_nomatch};
+use super::received::{SeenDde, Word, create_nomatch};
 use super::transcript::{self, Decision};
 use super::{Reject, SessionParameters, tags};
 use crate::GeId;
@@ -88,8 +88,9 @@ pub struct Committed {
 pub struct Answered {
     /// Mode of the agent that sent it.
     pub mode: Mode,
-    /// The flow is refused for good.
-    pub refuses: bool,
+    /// It refuses whoever nearer to the source asks: it says so, or is itself the last agent of the
+    /// path and closed. Somebody in between who refuses may still be content with other ends.
+    pub is_final: bool,
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
@@ -322,7 +323,8 @@ impl Answered {
         let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &facts.e_i));
         Ok(Self {
             mode: facts.word(),
-            refuses: facts.refuses,
+            is_final: facts.refuses
+                || facts.place == Place::Destination && facts.standing.mode == Mode::Closed,
             shares: !facts.refuses
                 && facts.place == Place::Destination
                 && tags::matching(&facts.tags, own) != 0,
@@ -341,17 +343,17 @@ impl SeenDde {
         super::received::read_clear(keyring, message, unix)
     }
 
-    /// A signed NOMATCH of this agent, which is not the destination's last. `for_good`: somebody
-    /// further on refuses the flow, whatever this agent's mode.
+    /// A signed NOMATCH of this agent, which is not the destination's last. `word`: what it says
+    /// about the flow.
     #[must_use]
     pub fn refuse(
         &self,
         witness: &Witness<'_>,
-        for_good: bool,
+        word: Word,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Option<Vec<u8>> {
-        create_nomatch(witness.keyring, self, (true, witness.place, for_good), rng, unix)
+        create_nomatch(witness.keyring, self, (true, witness.place, word), rng, unix)
     }
 }
 

@@ -77,7 +77,7 @@ fn a_nomatch_in_anothers_name_is_refused() {
     )
     .unwrap();
     let received = consume_dde(&fake, &dde, Binding::Fresh, NOW).unwrap();
-    let nomatch = received.refuse(&fake, false, &mut rng, NOW).unwrap();
+    let nomatch = received.refuse(&fake, false, super::Word::Own, &mut rng, NOW).unwrap();
     let read = initiator.consume_nomatch(&honest, &nomatch, NOW);
     assert_eq!(read, Err(Reject::BadSignature));
 }

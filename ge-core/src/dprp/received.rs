@@ -11,6 +11,7 @@ use crate::crypto::{self, Rng};
 use crate::id::{Epoch, GroupId, NegotiationId};
 use crate::keyring::{DomainKeys, Keyring};
 use crate::limits::TIMESTAMP_WINDOW;
+use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::wire::dprp::dde::{DdeFacts, DdeParts, Tags};
 use crate::wire::dprp::nomatch::NoMatchFacts;
@@ -174,19 +175,21 @@ impl ReceivedDde {
         Ok((self.into_responder(answer), message))
     }
 
-    /// A signed NOMATCH: an agent is here, in this mode, and shares no group. `None` if a key or
+    /// A signed NOMATCH: an agent is here, in this mode, and shares no group. `word`: what
+    /// it says about the flow. `None` if a key or
     /// certificate has ended, so that nothing can be said.
     #[must_use]
     pub fn refuse(
         &self,
         keyring: &Keyring,
         router: bool,
+        word: Word,
         rng: &mut Rng,
         unix: UnixTime,
     ) -> Option<Vec<u8>> {
         let dde = SeenDde { id: self.id, e_i: self.ephemeral, domain_epoch: self.domain_epoch };
         let place = Place::Destination;
-        create_nomatch(keyring, &dde, (router, place, false), rng, unix)
+        create_nomatch(keyring, &dde, (router, place, word), rng, unix)
     }
 
     #[expect(clippy::too_many_arguments, reason = "everything the path part says")]
@@ -238,11 +241,23 @@ pub struct SeenDde {
     pub(super) domain_epoch: Epoch,
 }
 
+/// What a NOMATCH says about the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    /// What the agent's mode says.
+    Own,
+    /// An open agent takes nothing of this flow in clear, as a closed one: it was protected once, or
+    /// must be. As the other end's partner it would be content.
+    AsClosed,
+    /// Somebody further on refuses the flow, whoever could protect it.
+    ForGood,
+}
+
 /// A signed NOMATCH. `None` if a key or certificate has ended, so that nothing can be said.
 pub(super) fn create_nomatch(
     keyring: &Keyring,
     dde: &SeenDde,
-    (router, place, refuses): (bool, Place, bool),
+    (router, place, word): (bool, Place, Word),
     rng: &mut Rng,
     unix: UnixTime,
 ) -> Option<Vec<u8>> {
@@ -254,9 +269,12 @@ pub(super) fn create_nomatch(
         keyring.sending_groups(unix).map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &dde.e_i));
     let mut facts = NoMatchFacts {
         e_i: dde.e_i,
-        standing: own_standing(keyring, router),
+        standing: match word {
+            Word::Own | Word::ForGood => own_standing(keyring, router),
+            Word::AsClosed => Standing { mode: Mode::Closed, router },
+        },
         place,
-        refuses,
+        refuses: word == Word::ForGood,
         tags: tags::fill_slots(own_tags, rng),
         certificate: keyring.certificate().to_vec(),
         signature: [0; SIGNATURE_LEN],

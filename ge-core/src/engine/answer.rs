@@ -6,7 +6,7 @@ use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
 use crate::addr::WireAddr;
-use crate::dprp::{Agreement, Fault, ReceivedDde, Responder, SessionParameters, consume_dde};
+use crate::dprp::{Agreement, Fault, ReceivedDde, Responder, SessionParameters, Word, consume_dde};
 use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
@@ -348,9 +348,11 @@ impl Engine {
     ) -> Result<(), DropReason> {
         self.may_refuse(Source::of(pair.remote.0), now)?;
         let router = !self.is_local(pair.local.0);
+        let word = if self.is_wary(pair, now) { Word::AsClosed } else { Word::Own };
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let reply =
-            dde.refuse(keyring, router, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let reply = dde
+            .refuse(keyring, router, word, &mut self.rng, now.unix)
+            .ok_or(DropReason::BadMessage)?;
         let answer = Answer {
             pair,
             interface,

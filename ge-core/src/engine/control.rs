@@ -5,7 +5,8 @@
 //! | 1 | negotiation message (rekey)     |
 //! | 2 |                                 |   keepalive
 //! | 3 | mode 1 (0 open, 1 closed)       |   goodbye: I stop; in open mode I go on in clear
-//! | 4 |                                 |   yield: an agent nearer to the flow's end may take it over
+//! | 4 | or 4, 1                         |   yield: an agent nearer to the flow's end may take it over;
+//!                                         with 1: ask again, one came up
 //! ```
 
 use super::Engine;
@@ -45,6 +46,11 @@ impl Engine {
         self.send_control(index, YIELD, &[], now);
     }
 
+    /// Yields because an agent further in is news: the peer is to ask again.
+    pub(super) fn send_news(&mut self, index: SessionIndex, now: Now) {
+        self.send_control(index, YIELD, &[1], now);
+    }
+
     /// Tells the peer that its session is no longer used, so that its row does not outlive ours.
     pub(super) fn send_end(&mut self, index: SessionIndex, now: Now) {
         self.send_control(index, GOODBYE, &[CLOSED], now);
@@ -77,19 +83,20 @@ impl Engine {
                 self.consume_message(message, Via::Session(index), None, now);
             }
             Some((&KEEPALIVE, _)) => {}
-            Some((&YIELD, _)) => self.consume_yield(index, now),
+            Some((&YIELD, body)) => self.consume_yield(index, !body.is_empty(), now),
             Some((&GOODBYE, mode)) => self.consume_goodbye(index, mode, now),
             Some(_) | None => self.dropped_in(DropReason::BadMessage),
         }
     }
 
     /// Another agent may take the flow over from the peer. Who asked first for the flow asks again.
-    fn consume_yield(&mut self, index: SessionIndex, now: Now) {
+    /// `news`: or this end, if the peer says that it knows more than when the session was made.
+    fn consume_yield(&mut self, index: SessionIndex, news: bool, now: Now) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         session.yielded = true;
         let (pair, age) = (session.pair, now.mono.since(session.created));
         let ours = self.pit.get(pair).and_then(Row::protected).is_some_and(|own| !own.theirs);
-        if ours && self.is_current(index, pair) && age >= YIELD_HEEDED_AFTER {
+        if (ours || news) && self.is_current(index, pair) && age >= YIELD_HEEDED_AFTER {
             let via = self.clear_via(pair.remote.0, now);
             self.renegotiate(pair, via, now);
         }

@@ -60,7 +60,7 @@ impl Engine {
     pub(super) fn consume_inquiry(&mut self, pair: HostPair, message: &[u8], kind: Kind, now: Now) {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
-        let (current, theirs, inner) = (own.current, own.theirs, &mut own.inner);
+        let (current, inner) = (own.current, &mut own.inner);
         let Some(asked) = &inner.asked else { return };
         if kind != Kind::NoMatch {
             return self.dropped_in(crate::DropReason::BadMessage);
@@ -73,13 +73,13 @@ impl Engine {
         };
         // A closed agent in the part that is in clear is never content (rule 3): it becomes the
         // end, or the flow is refused.
-        let news = theirs && inner.known != Some(from);
+        let news = inner.known != Some(from);
         inner.asked = None;
         self.negotiations.remove(&id);
         if mode == Mode::Closed {
             self.heard_refusal(pair, now);
         } else if news {
-            self.send_yield(current, now);
+            self.send_news(current, now);
         }
     }
 

@@ -16,7 +16,7 @@ use super::incoming::Arrival;
 use super::row::{Phase, Row, RowState, SealedPath};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
-use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, consume_dde};
+use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, Word, consume_dde};
 use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
@@ -261,9 +261,10 @@ impl Engine {
             self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         } else {
             self.passing.asked.remove(&id);
+            let word = if refused { Word::ForGood } else { Word::Own };
             let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
             self.see_dde(&message, now)
-                .and_then(|seen| self.refuse_passing(&seen, place, refused, back, now))
+                .and_then(|seen| self.refuse_passing(&seen, place, word, back, now))
                 .map(|_| ())
         };
         if let Err(reason) = result {
@@ -294,7 +295,7 @@ impl Engine {
             }
             (_, Mode::Closed) => {
                 self.passing.asked.remove(&seen.id);
-                self.refuse_passing(&seen, place, false, arrival, now)
+                self.refuse_passing(&seen, place, Word::Own, arrival, now)
             }
             (Place::Source | Place::Between, Mode::Open) => Ok(Passage::On),
         }
@@ -358,7 +359,7 @@ impl Engine {
                 // Who asked can be protected up to here, and so the refusal is about the part in
                 // clear: nobody nearer to the source may take the rest upon itself.
                 if asked.is_some_and(|asked| self.could_answer(&asked.message, now)) {
-                    return self.refuse_passing(&answered.dde, place, true, arrival, now);
+                    return self.refuse_passing(&answered.dde, place, Word::ForGood, arrival, now);
                 }
             }
             (Place::Source, _) => {
@@ -368,11 +369,14 @@ impl Engine {
             }
             (Place::Between, _) => {}
         }
+        if answered.mode == Mode::Open && self.is_wary(arrival.pair, now) {
+            return self.refuse_passing(&answered.dde, place, Word::AsClosed, arrival, now);
+        }
         // A refusal stays who refused's: in our own name, tags would offer what it has ruled out.
         if self.mode() == Mode::Open || answered.mode == Mode::Closed {
             return Ok(Passage::On);
         }
-        self.refuse_passing(&answered.dde, place, false, arrival, now)
+        self.refuse_passing(&answered.dde, place, Word::Own, arrival, now)
     }
 
     /// An inner agent found its other end: it comes first, and what this router asks about the same
@@ -501,13 +505,13 @@ impl Engine {
         Ok(true)
     }
 
-    /// Sends this agent's own NOMATCH in place of what passes. `for_good`: it does not speak for
-    /// itself, somebody further on refuses the flow.
+    /// Sends this agent's own NOMATCH in place of what passes. `word`: what it says of the
+    /// flow.
     pub(super) fn refuse_passing(
         &mut self,
         seen: &SeenDde,
         place: Place,
-        for_good: bool,
+        word: Word,
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
@@ -515,8 +519,7 @@ impl Engine {
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let nomatch =
-            seen.refuse(&witness, for_good, rng, now.unix).ok_or(DropReason::BadMessage)?;
+        let nomatch = seen.refuse(&witness, word, rng, now.unix).ok_or(DropReason::BadMessage)?;
         self.send_along(arrival, &nomatch);
         Ok(Passage::Stop)
     }

@@ -84,6 +84,13 @@ const fn key(pair: HostPair) -> (IpAddr, IpAddr) {
 }
 
 impl Engine {
+    /// In open mode and yet not content if the flow comes in clear: by policy, or because it was once
+    /// protected, and is not now.
+    pub(super) fn is_wary(&self, pair: HostPair, now: Now) -> bool {
+        let protected = self.pit.get(pair).and_then(Row::protected).is_some();
+        self.mode() == Mode::Open && !protected && !self.may_pass(pair.remote.0, now)
+    }
+
     /// Whether packets to and from `remote` may go in clear for want of an agreement. Asked when a
     /// verdict is due, not when the question goes out: both mode and memory may change meanwhile.
     pub(super) fn may_pass(&self, remote: IpAddr, now: Now) -> bool {

@@ -29,20 +29,16 @@ impl Engine {
         let to = |end: SessionParameters| SealedPath { to: end.wire, index: end.index };
         let paths = [to(committed.initiator_parameters), to(committed.responder_parameters)];
         let before = match self.pit.get_mut(pair) {
-            Some(Row { state: RowState::Transit(transit), .. }) => {
-                Some((transit.flow, transit.current))
-            }
+            Some(Row { state: RowState::Transit(transit), .. }) => Some(transit.current),
             Some(_) | None => None,
         };
         if before.is_none() {
             self.forget_row(pair);
         }
-        // Also the other end may renew the keys: that turns no flow around.
-        let (flow, before) = before.map_or((committed.pair, None), |(flow, at)| (flow, Some(at)));
         let until = now.mono + REJECT_AFTER_TIME + TENTATIVE_LIFETIME;
         let transit = Transit {
             ends: [committed.initiator, committed.responder],
-            flow,
+            flow: committed.pair,
             path: committed.path,
             current: paths,
             previous: before.filter(|before| *before != paths),

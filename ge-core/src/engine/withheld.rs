@@ -16,7 +16,7 @@ use super::Engine;
 use super::incoming::Arrival;
 use super::passing::Passage;
 use super::row::{Row, RowState};
-use crate::dprp::{Answered, Binding, SeenDde, consume_dde};
+use crate::dprp::{Answered, Binding, SeenDde, Word, consume_dde};
 use crate::flow::{HostPair, Ports};
 use crate::io::NegotiationResult;
 use crate::limits::{PASSING, TENTATIVE_LIFETIME};
@@ -67,7 +67,15 @@ impl Engine {
         let open = answered.mode == Mode::Open;
         // A closed agent that is no end gives up, and so nobody after it is to protect anything.
         let (pair, remote) = (arrival.pair, arrival.pair.remote.0);
-        if !open && !answered.shares || arrival.leaving || !self.in_scope(remote) {
+        if arrival.leaving || !self.in_scope(remote) {
+            return Ok(None);
+        }
+        // The flow is the other side's, which this router protects it with: that a machine inside
+        // could not be protected itself is no news.
+        if !open && self.pit.get(pair).and_then(Row::protected).is_some_and(|own| own.theirs) {
+            return Ok(Some(Passage::Stop));
+        }
+        if answered.is_final && !answered.shares {
             return Ok(None);
         }
         // A closed agent that this router shares a group with is its end, and no reason to give up.
@@ -94,7 +102,7 @@ impl Engine {
             Known::Others => return Ok(answered.shares.then_some(pass)),
             Known::Dropped => {
                 return self
-                    .refuse_passing(&answered.dde, Place::Source, true, arrival, now)
+                    .refuse_passing(&answered.dde, Place::Source, Word::ForGood, arrival, now)
                     .map(Some);
             }
             Known::Asking => {}
@@ -162,7 +170,7 @@ impl Engine {
         };
         if !answered
             && now.mono.since(since) < TENTATIVE_LIFETIME
-            && let Err(reason) = self.refuse_passing(&dde, Place::Source, true, back, now)
+            && let Err(reason) = self.refuse_passing(&dde, Place::Source, Word::ForGood, back, now)
         {
             self.dropped_in(reason);
         }
@@ -196,7 +204,7 @@ impl Engine {
         match self.known(pair) {
             Known::Protected | Known::Clear if open => self.send_along(arrival, &message),
             Known::Dropped => {
-                let refused = self.refuse_passing(&dde, Place::Source, true, arrival, now);
+                let refused = self.refuse_passing(&dde, Place::Source, Word::ForGood, arrival, now);
                 if let Err(reason) = refused {
                     self.dropped_in(reason);
                 }

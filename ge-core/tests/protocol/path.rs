@@ -3,7 +3,7 @@
 use crate::domain::{Domain, Member, NOW, proposal, rng};
 use crate::run::{Run, remac};
 use ge_core::crypto::Rng;
-use ge_core::dprp::{Agreement, Answered, Committed, Reject, SeenDde, Tentative, Witness};
+use ge_core::dprp::{Agreement, Answered, Committed, Reject, SeenDde, Tentative, Witness, Word};
 use ge_core::flow::HostPair;
 use ge_core::keyring::Keyring;
 use ge_core::limits::PATH_RECORDS;
@@ -357,7 +357,7 @@ fn a_nomatch_from_the_path_counts_only_if_it_refuses() {
         let mut agent = Between::new(10, &[5], mode, Transit::Vouched);
         agent.place = place;
         let seen = SeenDde::read(&agent.keyring, &dde, NOW).unwrap();
-        let nomatch = seen.refuse(&agent.witness(), false, &mut rng(4), NOW).unwrap();
+        let nomatch = seen.refuse(&agent.witness(), Word::Own, &mut rng(4), NOW).unwrap();
         let read = initiator.consume_nomatch(&run.i, &nomatch, NOW);
         assert_eq!(read.is_ok(), counts, "{mode:?} {place:?}");
     }

@@ -6,7 +6,8 @@ use ge_core::addr::WireAddr;
 use ge_core::crypto::x25519::KeyPair;
 use ge_core::crypto::{Rng, kdf};
 use ge_core::dprp::{
-    Agreement, Binding, Initiator, Proposal, Reject, Responder, SessionParameters, consume_dde,
+    Agreement, Binding, Initiator, Proposal, Reject, Responder, SessionParameters, Word,
+    consume_dde,
 };
 use ge_core::id::Epoch;
 use ge_core::keyring::Keyring;
@@ -101,8 +102,9 @@ impl Run {
     pub fn nomatch(&mut self) -> (Initiator, Vec<u8>) {
         let (initiator, dde) = self.dde();
         let received = consume_dde(&self.r, &dde, self.binding, self.unix).unwrap();
-        let nomatch =
-            received.refuse(&self.r, self.answers_as_router, &mut self.rng, self.unix).unwrap();
+        let nomatch = received
+            .refuse(&self.r, self.answers_as_router, Word::Own, &mut self.rng, self.unix)
+            .unwrap();
         (initiator, nomatch)
     }
 }

@@ -260,7 +260,7 @@ impl Deed<'_> {
         let seen = SeenDde::read(&keyring, self.message, self.unix).ok()?;
         let secret = Secret32([1; 32]);
         let witness = Witness { keyring: &keyring, secret: &secret, place: Place::Destination };
-        let message = seen.refuse(&witness, false, rng, self.unix)?;
+        let message = seen.refuse(&witness, ge_core::dprp::Word::Own, rng, self.unix)?;
         let header = peek(&message)?;
         let Opened::NoMatch(mut facts) = insider.open(&message)? else { return None };
         facts.standing.mode = mode;

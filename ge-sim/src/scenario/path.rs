@@ -155,7 +155,8 @@ fn compare(
     patience: Patience,
 ) -> Result<(), Violation> {
     let Observed { verdicts: mut seen, odd } = observe(sim, chain, patience)?;
-    let Some(allowed) = expected(stage) else { return Ok(()) };
+    let wary: Vec<bool> = (0..chain.agents.len()).map(|at| chain.is_wary(sim, at)).collect();
+    let Some(allowed) = expected(stage, &wary) else { return Ok(()) };
     forgive_those_nobody_tells(&stage.plan.agents(), &allowed[0], &mut seen);
     let running =
         chain.agents.iter().all(|(node, _)| matches!(sim.node(*node).agent, Machine::Running(_)));
@@ -190,8 +191,17 @@ fn forgive_those_nobody_tells(path: &[Agent], rule: &[Verdict], seen: &mut [Verd
 
 /// What the rule says. `None` where nobody can know: no agent of the
 /// destination's side is there to be asked, and the machine itself says nothing.
-fn expected(stage: &Stage) -> Option<Vec<Vec<Verdict>>> {
+///
+/// "Open mode sends plaintext only if no ... sticky memory (24 h per destination once seen
+/// protected)": an open agent that once protected the pair is never content with the part in clear,
+/// and so does what a closed one set to `any` does.
+fn expected(stage: &Stage, wary: &[bool]) -> Option<Vec<Vec<Verdict>>> {
     let mut path = stage.plan.agents();
+    for (agent, _) in path.iter_mut().zip(wary).filter(|(_, wary)| **wary) {
+        if agent.mode == Mode::Open {
+            (agent.mode, agent.transit) = (Mode::Closed, Transit::Any);
+        }
+    }
     let on = |side| path.iter().any(|agent| agent.standing == side);
     if !on(Standing::Source) || !on(Standing::Destination) && !stage.destination_answers {
         return None;
