@@ -6,7 +6,7 @@ use ge_core::addr::WireAddr;
 use ge_core::crypto::Rng;
 use ge_core::crypto::x25519::KeyPair;
 use ge_core::dprp::{
-    Binding, Initiator, Proposal, Purpose, SeenDde, SessionParameters, Witness, consume_dde,
+    Binding, Initiator, Proposal, Purpose, SeenDde, SessionParameters, Witness, Word, consume_dde,
 };
 use ge_core::flow::{HostPair, Ports};
 use ge_core::keyring::Keyring;
@@ -165,7 +165,13 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Run> {
     });
     let (mut responder, rgi) = answered?;
     let shortest = rgi.len();
-    let nomatch = consume_dde(other, &dde, Binding::Fresh, START)?.refuse(other, false, rng, START);
+    let nomatch = consume_dde(other, &dde, Binding::Fresh, START)?.refuse(
+        other,
+        false,
+        Word::Own,
+        rng,
+        START,
+    );
     let nomatch = nomatch.context("no NOMATCH")?;
     let (recorded, rgi) = time(|| witness.add_record(&rgi, rng, START));
     let (rgi, _) = rgi?;
