@@ -12,7 +12,7 @@ use crate::dprp::consume_dde;
 use crate::dprp::domain::{Domain, NOW, parameters, proposal, rng};
 use crate::dprp::offer::Peer;
 use crate::dprp::path::{Use, seal};
-use crate::dprp::received::{SeenDde, create_nomatch};
+use crate::dprp::received::{SeenDde, Word, create_nomatch};
 use crate::dprp::responder::Responder;
 use crate::dprp::transcript::Decision;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
@@ -143,7 +143,8 @@ fn nomatch(scene: &mut Scene, e_i: [u8; 32]) -> Vec<u8> {
     let other = Domain::new(1).member(6, &[2]).keyring();
     let domain_epoch = scene.initiator.offer.domain_epoch;
     let dde = SeenDde { id: scene.initiator.id(), e_i, domain_epoch };
-    create_nomatch(&other, &dde, (false, Place::Destination, false), &mut scene.rng, NOW).unwrap()
+    create_nomatch(&other, &dde, (false, Place::Destination, Word::Own), &mut scene.rng, NOW)
+        .unwrap()
 }
 
 #[test]
