@@ -18,14 +18,10 @@ fn five_hundred_seeds_of_machines_side_by_side() {
     (0..500).for_each(|seed| check(World::Mesh, seed));
 }
 
-/// Nothing that must never happen happens.
+/// Nothing that must never happen happens, and in the end every agent does what the rule says.
 #[test]
-fn five_hundred_seeds_of_machines_in_a_row_are_safe() {
-    for seed in 0..500 {
-        if let Err(violation) = World::Path.run_for_safety(seed) {
-            panic!("{violation}\ncargo run --release -p ge-sim -- run --world path --seed {seed}");
-        }
-    }
+fn five_hundred_seeds_of_machines_in_a_row() {
+    (0..500).for_each(|seed| check(World::Path, seed));
 }
 
 #[test]

@@ -145,8 +145,8 @@ fn nomatch(scene: &mut Scene, e_i: [u8; 32]) -> Vec<u8> {
     let other = Domain::new(1).member(6, &[2]).keyring();
     let domain_epoch = scene.initiator.offer.domain_epoch;
     let dde = SeenDde { id: scene.initiator.id(), e_i, domain_epoch };
-    let standing = (false, Place::Destination, Word::Own);
-    create_nomatch(&other, &dde, standing, &mut scene.rng, NOW).unwrap()
+    create_nomatch(&other, &dde, (false, Place::Destination, Word::Own), &mut scene.rng, NOW)
+        .unwrap()
 }
 
 #[test]

@@ -1,0 +1,47 @@
+//! How long a flow over a path takes to recover when an agent on it restarts, in virtual time.
+//!
+//! ```text
+//! every path of `PROTECTED`: each agent alone, then all, dies and starts 300 ms later with its keys
+//! ```
+//! `cargo test --release -p ge-sim --test it path_change -- --nocapture` prints the figures.
+
+use crate::chains::{PROTECTED, chain, restart, talk};
+use crate::{ms, s};
+use ge_core::limits::{LIVENESS, REFUSED_LIFETIME, RETRY_LADDER};
+use ge_sim::NodeId;
+use std::time::Duration;
+
+/// So finely is recovery measured: the spacing of the packets.
+const STEP: Duration = Duration::from_millis(200);
+
+#[test]
+fn flows_recover_by_themselves_when_agents_restart() {
+    let mut took = Vec::new();
+    for text in PROTECTED {
+        let count = chain(1, text).1.agents.len();
+        for which in 0..=count {
+            let (mut sim, path) = chain(20, text);
+            talk(&mut sim, &path, true);
+            sim.run_for(s(3)).unwrap();
+            let all: Vec<NodeId> = path.agents.iter().map(|(node, _)| *node).collect();
+            restart(&mut sim, all.get(which).map_or(&all[..], std::slice::from_ref), true);
+            let began = sim.now() + 300_000;
+            sim.run_for(s(20)).unwrap();
+            let step = STEP.as_micros() as u64;
+            let windows = (began..sim.now() - 1_000_000).step_by(STEP.as_micros() as usize);
+            let bad = windows.filter(|from| {
+                let tally = sim.check.tally(path.source(), path.destination(), *from, from + step);
+                assert_eq!(tally.clear, 0, "{text}, agent {which}: never wider than before");
+                tally.lost > 0
+            });
+            took.push(bad.last().map_or(0, |from| from + step - began));
+        }
+    }
+    took.sort_unstable();
+    let max = Duration::from_micros(*took.last().unwrap());
+    let p50 = Duration::from_micros(took[took.len() / 2]);
+    println!("{} restarts: recovered after {p50:?} (p50), {max:?} (max)", took.len());
+    // A silent peer is noticed, asked once more for the whole ladder, and left alone once if refused.
+    let ladder: Duration = RETRY_LADDER.iter().sum();
+    assert!(max <= LIVENESS + 2 * ladder + REFUSED_LIFETIME + ms(500), "{max:?}");
+}
