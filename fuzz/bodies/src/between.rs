@@ -39,7 +39,9 @@ impl Passing {
         )
         .expect("own keys are in force");
         let read = consume_dde(&r, &dde, Binding::Fresh, NOW).expect("the DDE is right");
-        let nomatch = read.refuse(&r, false, &mut rng, NOW).expect("own keys are in force");
+        let nomatch = read
+            .refuse(&r, ge_core::dprp::Word::Own, &mut rng, NOW)
+            .expect("own keys are in force");
         let ephemeral = KeyPair::generate(&mut rng);
         let (mut responder, rgi) = read
             .answer(&r, false, parameters(22), ephemeral, &mut rng, NOW)
