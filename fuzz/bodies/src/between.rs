@@ -40,7 +40,7 @@ impl Passing {
         .expect("own keys are in force");
         let read = consume_dde(&r, &dde, Binding::Fresh, NOW).expect("the DDE is right");
         let nomatch = read
-            .refuse(&r, ge_core::dprp::Word::Own, &mut rng, NOW)
+            .refuse(&r, false, ge_core::dprp::Word::Own, &mut rng, NOW)
             .expect("own keys are in force");
         let ephemeral = KeyPair::generate(&mut rng);
         let (mut responder, rgi) = read
