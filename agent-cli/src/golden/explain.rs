@@ -69,6 +69,7 @@ fn lab(mode: Mode) -> Speaker {
         transit: None,
         place: Place::Destination,
         shares_group: false,
+        relays: false,
     }
 }
 
