@@ -137,8 +137,8 @@ fn unknown(facts: &Facts<'_>, cause: &Cause) -> Vec<String> {
         }
         Cause::ClosedBeyond => unknown.push("which agent further on refuses".to_owned()),
         Cause::NoAgent { .. } => unknown.push(format!(
-            "whether an agent at or before {remote} is down, or something on the way drops ICMP \
-             echo: silence does not tell"
+            "whether an agent at or before {remote} is down, or something on the way drops the \
+             question: silence does not tell"
         )),
         Cause::OutOfScope { .. } => {
             unknown.push(format!("whether {remote} has an agent: nobody was asked"));
