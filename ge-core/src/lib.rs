@@ -47,6 +47,7 @@ pub mod segment;
 pub mod shim;
 pub mod timer;
 pub mod traffic;
+pub mod translate;
 mod verified;
 pub mod wire;
 

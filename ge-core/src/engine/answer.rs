@@ -1,7 +1,7 @@
 //! Negotiations others start: DDE and MPIT come in, RGI, CDN and NOMATCH go out.
 
 use super::Engine;
-use super::carrier::is_request;
+use super::carrier::Numbers;
 use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
@@ -11,13 +11,15 @@ use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, NOMATCH_PER_SECOND,
-    OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NAT_OWNER_HEARD_WITHIN, NEGOTIATIONS,
+    NOMATCH_PER_SECOND, OWNER_HEARD_WITHIN, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS,
+    TIMESTAMP_WINDOW,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::dprp::{self, Kind};
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,6 +36,8 @@ pub(super) struct Answers {
 
 struct Answer {
     pair: HostPair,
+    /// The initiator knows itself by another address than the pair's: a NAT stands between.
+    translated: Option<IpAddr>,
     interface: Interface,
     via: Via,
     started: Instant,
@@ -148,7 +152,7 @@ impl Engine {
         let Some(header) = dprp::peek(message) else {
             return self.dropped_in(DropReason::BadMessage);
         };
-        let is_request = is_request(header.kind);
+        let is_request = header.kind.is_request();
         if arrival.is_some_and(|arrival| arrival.request != is_request) {
             // An ordinary machine reflects our own request: that means no more than silence.
             return self.reflected(header.sid_i, message);
@@ -207,8 +211,7 @@ impl Engine {
         now: Now,
     ) -> Result<(), DropReason> {
         let Some(dde) = self.admit_dde(message, via, arrival, now)? else { return Ok(()) };
-        let pair = dde.proposal.pair.reversed();
-        let (_, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        let (pair, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
         if dde.common_groups().is_empty() {
             return self.refuse_dde(&dde, message, via, pair, interface, arrival, now);
         }
@@ -225,13 +228,17 @@ impl Engine {
     ) -> Result<Option<ReceivedDde>, DropReason> {
         let binding = self.binding(via).ok_or(DropReason::NoSession)?;
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let dde = consume_dde(keyring, message, binding, now.unix)
+        let mut dde = consume_dde(keyring, message, binding, now.unix)
             .map_err(|reject| reject.drop_reason())?;
-        let pair = dde.proposal.pair.reversed();
-        let (carried, _) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
-        if pair != carried || !self.stands_for(pair.local.0) {
+        let (pair, _) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        let asked = dde.proposal.pair.reversed();
+        if asked.local != pair.local || !self.stands_for(pair.local.0) {
             return Err(DropReason::BadMessage);
         }
+        if asked != pair && !self.may_be_translated(via, asked.remote.0) {
+            return Err(DropReason::BadMessage);
+        }
+        dde.observed = pair.remote.0;
         if self.answers.by_initiator.len() >= NEGOTIATIONS {
             return Err(DropReason::TableFull);
         }
@@ -240,10 +247,22 @@ impl Engine {
         if self.answers.seen.contains(&dde.ephemeral) {
             return Err(DropReason::Stale);
         }
-        if self.we_go_first(pair, via, &dde.ephemeral, now) {
+        // What we asked the NAT itself, nobody answers.
+        if asked == pair && self.we_go_first(pair, via, &dde.ephemeral, now) {
             return Ok(None);
         }
         Ok(Some(dde))
+    }
+
+    /// Whether somebody who knows itself as `own` may ask from another address: outside a session,
+    /// since answers go where the packet came from; inside one if that is how the session began.
+    fn may_be_translated(&self, via: Via, own: IpAddr) -> bool {
+        match via {
+            Via::Echo | Via::Udp => true,
+            Via::Session(index) => {
+                self.sessions.get(index).is_some_and(|session| session.path.translated == Some(own))
+            }
+        }
     }
 
     fn carried_pair(&self, via: Via, arrival: Option<Arrival>) -> Option<(HostPair, Interface)> {
@@ -302,6 +321,7 @@ impl Engine {
             dde.refuse(keyring, router, &mut self.rng, now.unix).ok_or(DropReason::BadMessage)?;
         let answer = Answer {
             pair,
+            translated: None,
             interface,
             via,
             started: now.mono,
@@ -328,6 +348,8 @@ impl Engine {
         now: Now,
     ) -> Result<(), DropReason> {
         let (id, theirs) = (dde.id, dde.ephemeral);
+        let own = dde.proposal.pair.local.0;
+        let translated = (own != pair.remote.0).then_some(own);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
         let wire = self.own_wire(pair, interface);
         let router = !self.is_local(pair.local.0);
@@ -343,6 +365,7 @@ impl Engine {
         }
         let answer = Answer {
             pair,
+            translated,
             interface,
             via,
             started: now.mono,
@@ -375,18 +398,24 @@ impl Engine {
         if own.is_some_and(|own| ours_survives(own, answer.via, &responder.ephemeral())) {
             return Err(DropReason::Stale);
         }
+        let own = responder.proposal().pair.local.0;
+        let (pair, translated) = bound(answer.pair, answer.translated, own, arrival)?;
         let (agreement, cdn) = responder
             .consume_mpit(keyring, message, rng, now.unix)
             .map_err(|reject| reject.drop_reason())?;
         let index = *index;
-        let (pair, interface, via, started) =
-            (answer.pair, answer.interface, answer.via, answer.started);
+        let (interface, started) = (answer.interface, answer.started);
+        // The MPIT need not come by the carrier of the DDE that was answered first.
+        let via = arrival.map_or(answer.via, |arrival| arrival.via());
+        answer.via = via;
+        answer.pair = pair;
         if self.owner_is_other(pair, &agreement, now) {
-            return Err(DropReason::BadMessage);
+            return Err(DropReason::AddressTaken);
         }
+        let nat = translated.map(|own| (own, self.peer_of_nat(pair, arrival)));
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
-        let before = self.use_agreement(pair, interface, index, agreement, took, via, now)?;
+        let before = self.use_agreement(pair, interface, index, agreement, took, via, nat, now)?;
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();
@@ -415,10 +444,26 @@ impl Engine {
     /// Another agent claims an address whose present owner was heard a moment ago.
     fn owner_is_other(&self, pair: HostPair, agreement: &Agreement, now: Now) -> bool {
         self.current_session(pair).is_some_and(|session| {
+            let span = match session.path.translated {
+                Some(_) => NAT_OWNER_HEARD_WITHIN,
+                None => OWNER_HEARD_WITHIN,
+            };
             session.peer != agreement.peer.agent
                 && !session.yielded
-                && session.heard_within(OWNER_HEARD_WITHIN, now.mono)
+                && session.heard_within(span, now.mono)
         })
+    }
+
+    /// Where the NAT of a peer takes its datagrams, as far as is known before the first one came: from
+    /// the session before; by the port of a message in UDP, which is the data's too; by the port that
+    /// most NATs try to keep.
+    fn peer_of_nat(&self, pair: HostPair, arrival: Option<Arrival>) -> (WireAddr, u16) {
+        let seen = WireAddr(pair.remote.0);
+        match (arrival.map(|arrival| arrival.numbers), self.current_session(pair)) {
+            (Some(Numbers::Udp { remote, .. }), _) => (seen, remote),
+            (None, Some(session)) => (session.wire[1], session.peer_port),
+            (Some(Numbers::Echo { .. }), _) | (None, None) => (seen, DATA_PORT),
+        }
     }
 
     /// Makes the session of an agreement the one the pair's row sends under. Gives the state the
@@ -432,11 +477,15 @@ impl Engine {
         agreement: Agreement,
         took: Duration,
         via: Via,
+        nat: Option<(IpAddr, (WireAddr, u16))>,
         now: Now,
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
         let mut path = self.known_path(pair);
         path.found(Some(via));
+        path.seen_as = None;
+        path.translated = nat.map(|(own, _)| own);
+        let at = nat.map(|(_, at)| at);
         let protected = Protected::new(peer, peer_mode, index, took);
         let before = match self.pit.get_mut(pair) {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
@@ -446,7 +495,7 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, (index, interface), agreement, false, path, now);
+        self.add_session(pair, (index, interface), agreement, false, path, at, now);
         Ok(before)
     }
 
@@ -507,9 +556,11 @@ impl Engine {
             (Via::Session(index), _) => {
                 self.send_control_message(index, &reply, Now::default());
             }
-            // By the carrier that this request came in, which need not be that of the first.
+            // By the carrier that this request came in and to where it came from, which need not be
+            // those of the first: whoever saw a question must not draw its answer to himself by
+            // sending a copy before it arrives.
             (Via::Echo | Via::Udp, Some(arrival)) => {
-                let (from, to) = (pair.local.0, pair.remote.0);
+                let (from, to) = (arrival.pair.local.0, arrival.pair.remote.0);
                 let (protocol, bytes) = arrival.numbers.pack(false, true, &reply, (from, to));
                 let (from, to) = (WireAddr(from), WireAddr(to));
                 self.emit(Output::Transmit(Transmit { from, to, interface, protocol, bytes }));
@@ -556,6 +607,23 @@ fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
                 own.initiator.ephemeral() < *theirs
             }
         }
+}
+
+/// The pair that an MPIT is about, and the address by which its initiator knows itself if that is
+/// another. It comes from where the RGI said that the initiator is seen, which both ends know then; or
+/// from the flow's own address, if somebody else's copy of the DDE was quicker.
+fn bound(
+    pair: HostPair,
+    translated: Option<IpAddr>,
+    own: IpAddr,
+    arrival: Option<Arrival>,
+) -> Result<(HostPair, Option<IpAddr>), DropReason> {
+    match arrival.map(|arrival| arrival.pair) {
+        None => Ok((pair, translated)),
+        Some(came) if came == pair => Ok((pair, translated)),
+        Some(came) if came.local == pair.local && came.remote.0 == own => Ok((came, None)),
+        Some(_) => Err(DropReason::BadMessage),
+    }
 }
 
 fn keyring_of(

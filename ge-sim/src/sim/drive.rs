@@ -71,7 +71,9 @@ impl Sim {
             Some(Sabotage::ReleaseEarly) => held && self.node(id).mode() == Mode::Open,
             _ => false,
         };
-        if done == Outgoing::PutBack && is_sealed(&bytes[PACKET_AT..], view) {
+        let packet = &bytes[PACKET_AT..];
+        let sealed = is_sealed(packet, view) && !is_negotiation(packet, view);
+        if done == Outgoing::PutBack && sealed {
             self.sealed_passes(id, view);
         }
         if done == Outgoing::PutBack || broken {
@@ -249,7 +251,7 @@ impl Sim {
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let done = engine.incoming(&captured, now);
-        if done == Incoming::Deliver && sealed {
+        if done == Incoming::Deliver && sealed && !is_negotiation(&packet, view) {
             self.sealed_passes(id, view);
         }
         if done == Incoming::Deliver || self.sabotage == Some(Sabotage::AcceptPlaintext) {

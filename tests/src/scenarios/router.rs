@@ -50,8 +50,8 @@ pub(crate) const LIST: &[Scenario] = &[
 pub(super) const PROGRAMS: &[&str] = &["curl", "python3", "iperf3", "ping"];
 /// `sshd` changes users, which a user namespace with one user cannot.
 pub(super) const SSH: &[&str] = &["root", "sshd", "ssh", "ssh-keygen"];
-const FILE: u64 = 8 << 20;
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const FILE: u64 = 8 << 20;
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn begin(routers: usize) -> Result<(Row, Server)> {
     let row = Row::new(routers)?;

@@ -101,7 +101,7 @@ fn seven_agents_fit_between_the_ends() {
         for _ in 0..count {
             scene.append(&record(Mode::Open, [0, 0]));
         }
-        assert_eq!(scene.rgi.len(), 768 + 64 * count);
+        assert_eq!(scene.rgi.len(), 784 + 64 * count);
         assert_eq!(scene.finish(), Ok(750 + 34 * count));
     }
     let mut scene = Scene::new();
