@@ -34,7 +34,7 @@ pub use agent::{
 pub use between::{Passing, between};
 pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
-pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
+pub use packets::{datagram, icmp_error, ip_parse, reassembly, segment, vnet_hdr};
 pub use parts::{INDEX, SECRET, certificate, data_frame, path_part, tlv};
 pub use server::{bundle, rest_body, token};
 
@@ -69,4 +69,5 @@ pub const TARGETS: &[Target] = &[
     ("sealed_membership", sealed_membership),
     ("netlink", netlink),
     ("echo_reply", echo_reply),
+    ("datagram", datagram),
 ];

@@ -10,6 +10,7 @@ mod crossings;
 mod epochs;
 mod losses;
 mod matrix;
+mod nats;
 mod paths;
 mod seeds;
 mod sessions;
