@@ -195,9 +195,8 @@ impl Engine {
         }
         answer.repeats += 1;
         if answer.repeats <= REPEATS {
-            let (reply, via, pair, interface) =
-                (answer.reply.clone(), answer.via, answer.pair, answer.interface);
-            self.send_reply(reply, via, pair, interface, arrival);
+            let (reply, via, interface) = (answer.reply.clone(), answer.via, answer.interface);
+            self.send_reply(reply, via, interface, arrival);
         }
         true
     }
@@ -332,7 +331,7 @@ impl Engine {
         };
         self.answers.by_initiator.insert(dde.id, answer);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(dde.id));
-        self.send_reply(reply, via, pair, interface, arrival);
+        self.send_reply(reply, via, interface, arrival);
         Ok(())
     }
 
@@ -377,7 +376,7 @@ impl Engine {
         self.answers.by_initiator.insert(id, answer);
         self.answers.seen.insert(&theirs, now.mono);
         self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
-        self.send_reply(reply, via, pair, interface, arrival);
+        self.send_reply(reply, via, interface, arrival);
         Ok(())
     }
 
@@ -426,7 +425,7 @@ impl Engine {
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
         match via {
             Via::Echo | Via::Udp => self.timers.set(now.mono + CDN_WAIT, Timer::Confirm(id)),
-            Via::Session(_) => self.send_reply(cdn, via, pair, interface, arrival),
+            Via::Session(_) => self.send_reply(cdn, via, interface, arrival),
         }
         self.end_state_before(before, pair, index, took, now);
         self.open_early(index, now);
@@ -548,7 +547,6 @@ impl Engine {
         &mut self,
         reply: Vec<u8>,
         via: Via,
-        pair: HostPair,
         interface: Interface,
         arrival: Option<Arrival>,
     ) {
@@ -574,9 +572,9 @@ impl Engine {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return };
         let AnswerState::Confirmed { unsent } = &mut answer.state else { return };
         let Some(arrival) = unsent.take() else { return };
-        let (via, pair, interface) = (answer.via, answer.pair, answer.interface);
+        let (via, interface) = (answer.via, answer.interface);
         let reply = answer.reply.clone();
-        self.send_reply(reply, via, pair, interface, Some(arrival));
+        self.send_reply(reply, via, interface, Some(arrival));
     }
 
     /// A stored answer has reached its deadline.

@@ -39,6 +39,8 @@ fn data_goes_both_ways_and_keys_are_renewed() {
                 sim.run_for(s(2)).unwrap();
                 sim.flow(b, a, Traffic::Datagrams(1500), ms(230));
                 sim.flow(b, a, Traffic::Stream(20_000), ms(300));
+                // The first of full size is answered: the program learns what fits.
+                sim.run_for(s(1)).unwrap();
                 assert_up(&mut sim, &[(a, b), (b, a)], &what);
                 sim.run_for(s(300)).unwrap();
                 assert_up(&mut sim, &[(a, b), (b, a)], &what);

@@ -175,6 +175,7 @@ fn path_parts(certificate: &[u8]) -> Vec<Vec<u8>> {
     let payload = RgiPayload {
         standing,
         parameters: fuzz_bodies::domain::parameters(5),
+        observed: [0; 16],
         path_hash: [4; 32],
         certificate: certificate.to_vec(),
     };
