@@ -1,3 +1,5 @@
+//! Two agents and the wire between them by hand: which carrier a question and its answer take.
+
 use super::*;
 use crate::engine::two_agents::{address, agent, at, carry, meta, outputs, send};
 use crate::limits::{CARRIER_DELAY, RETRY_LADDER};
