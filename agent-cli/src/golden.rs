@@ -77,6 +77,8 @@ fn protected(remote: &str, idle: u64) -> FlowSnapshot {
             aead: "aes-256-gcm",
             negotiation: Duration::from_micros(1_250),
             carrier: "echo",
+            seen_as: None,
+            own_address: None,
         }),
         bytes_in: 12_345_678,
         bytes_out: 3_210_000,

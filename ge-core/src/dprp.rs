@@ -49,6 +49,7 @@ use crate::membership::Secret32;
 use crate::mode::Mode;
 use crate::traffic::AeadKind;
 use crate::wire::dprp::rgi::Record;
+use core::net::IpAddr;
 
 /// What is negotiated, as its initiator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub struct Agreement {
     pub peer_mode: Mode,
     /// Where the other end receives.
     pub peer_parameters: SessionParameters,
+    /// The initiator only: under which address the responder sees it, if that is not the flow's.
+    pub seen_as: Option<IpAddr>,
     /// Agents between the two ends, the one nearest the responder first.
     pub path: Vec<Record>,
     /// Cipher of the traffic.

@@ -57,6 +57,8 @@ drop_reasons! {
     BadMac => "bad-mac",
     /// A negotiation message that was authentic but not acceptable.
     BadMessage => "bad-message",
+    /// Another agent was heard at the address a moment ago: one agent per address, also behind a NAT.
+    AddressTaken => "address-taken",
     /// A negotiation message outside the time window, or seen before.
     Stale => "stale",
     /// A certificate that did not verify, is expired or revoked.

@@ -405,6 +405,10 @@ pub struct PeerSnapshot {
     pub negotiation: Duration,
     /// What the last negotiation outside a session travelled in: `echo` or `udp`.
     pub carrier: &'static str,
+    /// This machine is behind a NAT: under which address the peer sees it.
+    pub seen_as: Option<IpAddr>,
+    /// The peer is behind a NAT: by which address it knows itself.
+    pub own_address: Option<IpAddr>,
 }
 
 /// Counters, for metrics. Never reset.

@@ -52,6 +52,7 @@ mod share;
 pub mod shim;
 pub mod timer;
 pub mod traffic;
+pub mod translate;
 mod verified;
 pub mod wire;
 

@@ -209,6 +209,12 @@ pub const REPEATS: u32 = 5;
 /// engine's next turn: what came with the MPIT goes first. Nobody waits for the CDN, and the
 /// initiator's work on it is out of the way of the first answer.
 pub const CDN_WAIT: Duration = Duration::from_micros(1);
+/// Behind a NAT that is not ours, something is sent at least so often: home routers forget a UDP
+/// mapping after 30 s (RFC 4787 REQ-5 asks for two minutes, and is not kept).
+pub const NAT_KEEPALIVE: Duration = Duration::from_secs(25);
+/// As [`OWNER_HEARD_WITHIN`], for an address behind which a NAT hides its owner: two keepalives may be
+/// lost.
+pub const NAT_OWNER_HEARD_WITHIN: Duration = Duration::from_secs(80);
 /// The end that lost a glare waits this long before it asks again by itself.
 pub const GLARE_WAIT: Duration = Duration::from_secs(1);
 /// While the owner of an address was heard within this span, another agent cannot claim it.

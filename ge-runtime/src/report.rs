@@ -238,6 +238,12 @@ pub struct PeerReport {
     /// What the last negotiation outside a session travelled in: `echo` or `udp`.
     #[serde(default)]
     pub carrier: String,
+    /// This machine is behind a NAT: the address under which the other end sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen_as: Option<IpAddr>,
+    /// The other end is behind a NAT: the address by which it knows itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_address: Option<IpAddr>,
 }
 
 /// Answer to `flows`, schemas `ges.flows/1` and `gen.flows/1`.
@@ -415,6 +421,8 @@ impl PeerReport {
             key_age_seconds: peer.key_age.as_secs_f64(),
             negotiation_seconds: peer.negotiation.as_secs_f64(),
             carrier: peer.carrier.to_owned(),
+            seen_as: peer.seen_as,
+            own_address: peer.own_address,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod check;
 pub mod fault;
 pub mod matrix;
 pub mod mgmt;
+pub mod nat;
 pub mod net;
 pub mod node;
 pub mod packet;

@@ -270,8 +270,7 @@ pub fn message<'a>(packet: &'a [u8], view: &IpView) -> Option<(bool, &'a [u8])> 
     if ![udp.source, udp.destination].contains(&DATA_PORT) {
         return None;
     }
-    let kind = dprp::peek(udp.payload)?.kind;
-    Some((!matches!(kind, Kind::Dde | Kind::Mpit), udp.payload))
+    Some((!dprp::peek(udp.payload)?.kind.is_request(), udp.payload))
 }
 
 /// Makes the checksum of what may carry a message right after its bytes were changed.

@@ -19,6 +19,7 @@ use crate::adversary::{Adversary, Intruder, Origin};
 use crate::check::{Checker, Violation};
 use crate::fault::Fault;
 use crate::mgmt::{Admission, Mgmt};
+use crate::nat::Nat;
 use crate::net::{Net, below};
 use crate::node::{Agent, Node, START};
 use crate::packet::{Class, NodeId, Parcel, frame, parcel_packet};
@@ -50,6 +51,7 @@ pub struct Sim {
     /// Most microseconds a bundle of the server takes to an agent.
     pub bundle_delay: u64,
     nodes: Vec<Node>,
+    nat: Option<Nat>,
     flows: Vec<Flow>,
     queue: Queue,
     adversary: Adversary,
@@ -65,6 +67,9 @@ pub struct Sim {
     parcels: u32,
     v4: bool,
 }
+
+/// The NAT's address is that of a machine so many numbers after the last.
+const NAT_AFTER: u16 = 100;
 
 /// What an application sends, again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,6 +136,7 @@ impl Sim {
             trace: false,
             bundle_delay: 0,
             nodes: Vec::new(),
+            nat: None,
             flows: Vec::new(),
             queue: Queue::default(),
             adversary: Adversary::default(),
@@ -204,6 +210,34 @@ impl Sim {
         self.node_mut(router).outside = Some(neighbours.iter().copied().collect());
     }
 
+    /// Puts a NAT without an agent between a machine and all others, who see it under another address
+    /// from now on.
+    pub fn behind_nat(&mut self, inside: NodeId) {
+        let own = self.node(inside).addr;
+        let address = self.address(NodeId(self.nodes.len() as u16 + NAT_AFTER));
+        for node in &mut self.nodes {
+            if let Some(next) = node.routes.get(&own).copied() {
+                node.routes.insert(address, next);
+            }
+        }
+        self.nat = Some(Nat::new(inside, own, address));
+    }
+
+    /// The NAT forgets what it knows.
+    pub fn forget_mappings(&mut self) {
+        if let Some(nat) = &mut self.nat {
+            nat.forget();
+        }
+    }
+
+    /// The address under which one machine knows another.
+    fn seen(&self, from: NodeId, to: NodeId) -> IpAddr {
+        match &self.nat {
+            Some(nat) if nat.inside == to && from != to => nat.address,
+            Some(_) | None => self.node(to).addr,
+        }
+    }
+
     /// Whether a machine answers pings, as it does unless told not to.
     pub fn answers_ping(&mut self, node: NodeId, answers: bool) {
         self.node_mut(node).ignores_ping = !answers;
@@ -267,7 +301,7 @@ impl Sim {
         let parcel = Parcel { from, to, number: self.parcels };
         self.check.now = self.now;
         self.check.sent_parcel(parcel);
-        let (from_addr, to_addr) = (self.node(from).addr, self.node(to).addr);
+        let (from_addr, to_addr) = (self.node(from).addr, self.seen(from, to));
         let size = size.min(usize::from(self.node(from).mtu_to(to_addr)));
         let packet = parcel_packet(parcel, from_addr, to_addr, size);
         self.leave(from, frame(&packet), Origin::Genuine);
@@ -386,7 +420,7 @@ impl Sim {
     }
 
     fn pair(&self, local: NodeId, remote: NodeId) -> HostPair {
-        HostPair::new(self.node(local).addr, self.node(remote).addr)
+        HostPair::new(self.node(local).addr, self.seen(local, remote))
     }
 
     fn node_mut(&mut self, id: NodeId) -> &mut Node {
@@ -394,7 +428,8 @@ impl Sim {
     }
 
     fn node_by_addr(&self, addr: IpAddr) -> Option<NodeId> {
-        self.nodes.iter().find(|node| node.addr == addr).map(|node| node.id)
+        let behind = self.nat.as_ref().filter(|nat| nat.address == addr).map(|nat| nat.inside);
+        behind.or_else(|| self.nodes.iter().find(|node| node.addr == addr).map(|node| node.id))
     }
 
     fn address(&self, id: NodeId) -> IpAddr {

@@ -18,7 +18,11 @@ use crate::host::{DEV, Host};
 use crate::lab::{begin, forward, ip};
 use crate::stream::MARKER;
 use anyhow::{Context, Result, ensure};
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto, socket,
+};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// More routers than this would need other networks.
@@ -183,6 +187,33 @@ impl Row {
         Ok(machine.at(v4, v6))
     }
 
+    /// As [`Row::masquerade`], with another port for every mapping, as carriers' NATs do.
+    ///
+    /// # Errors
+    /// If `nft` or `ip` refuses.
+    pub fn translate(&self, number: usize) -> Result<()> {
+        let mut rules = "add table inet nat; \
+                         add chain inet nat out { type nat hook postrouting priority 100 ; };"
+            .to_owned();
+        for protocol in ["tcp", "udp"] {
+            rules += &format!(
+                "add rule inet nat out oifname right meta l4proto {protocol} \
+                 masquerade to :20000-40000 random;"
+            );
+        }
+        rules += "add rule inet nat out oifname right masquerade";
+        self.router(number)?.right.run(&["nft", &rules])?;
+        ip(Some("b"), &unroute(0..=number - 1))
+    }
+
+    /// Lets router `number` forget every mapping, as after a restart.
+    ///
+    /// # Errors
+    /// If the kernel refuses.
+    pub fn forget_mappings(&self, number: usize) -> Result<()> {
+        self.router(number)?.right.enter(flush_connections)
+    }
+
     /// Lets router `number` masquerade what leaves to its right; machines there forget how to reach
     /// what is left of it.
     ///
@@ -195,6 +226,33 @@ impl Row {
         self.router(number)?.right.run(&["nft", rules])?;
         ip(Some("b"), &unroute(0..=number - 1))
     }
+}
+
+/// Empties the connection table of the present network namespace (`conntrack -F`).
+///
+/// ```text
+/// length 4 | type 2 | flags 2 | sequence 4 | port 4 | family 1 | version 1 | 0 2     host order
+/// ```
+fn flush_connections() -> Result<()> {
+    const LENGTH: u32 = 20;
+    /// Connection tracking, delete.
+    const KIND: u16 = 1 << 8 | 2;
+    const REQUEST_ACK: u16 = 1 | 4;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let netfilter = SockProtocol::NetlinkNetFilter;
+    let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, netfilter)?;
+    let mut message = Vec::new();
+    message.extend_from_slice(&LENGTH.to_ne_bytes());
+    message.extend_from_slice(&KIND.to_ne_bytes());
+    message.extend_from_slice(&REQUEST_ACK.to_ne_bytes());
+    message.resize(LENGTH as usize, 0);
+    sendto(fd.as_raw_fd(), &message, &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    let mut answer = [0; 64];
+    let length = recv(fd.as_raw_fd(), &mut answer, MsgFlags::empty())?;
+    let error = answer[..length].get(16..20).and_then(|bytes| bytes.try_into().ok());
+    let error = i32::from_ne_bytes(error.context("the kernel's answer is too short")?);
+    ensure!(error == 0, "the kernel does not flush: {}", std::io::Error::from_raw_os_error(-error));
+    Ok(())
 }
 
 /// A link between a machine and its network's switch, with an address.

@@ -36,7 +36,7 @@ pub use between::{Passing, between};
 pub use cookie::{cookie, scene_cookie};
 pub use kernel::{SEQUENCE, TOKEN, echo_reply, netlink};
 pub use negotiation::{Scene, cdn, dde, mpit, rgi};
-pub use packets::{icmp_error, ip_parse, reassembly, segment, vnet_hdr};
+pub use packets::{datagram, icmp_error, ip_parse, reassembly, segment, vnet_hdr};
 pub use parts::{INDEX, SECRET, certificate, data_frame, path_part, tlv};
 pub use server::{bundle, rest_body, token};
 
@@ -73,4 +73,5 @@ pub const TARGETS: &[Target] = &[
     ("memory_file", memory_file),
     ("netlink", netlink),
     ("echo_reply", echo_reply),
+    ("datagram", datagram),
 ];

@@ -6,11 +6,14 @@ use ge_core::io::VNET_LEN;
 use ge_core::limits::MESSAGE_MAX;
 use ge_core::now::Instant;
 use ge_core::reassembly::{EchoReassembly, Reassembled};
+use ge_core::translate::{Place, translate};
 use ge_core::wire::dprp::MAGIC;
 use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{Fragment, parse};
+use ge_core::wire::udp::{emit_udp, parse_udp};
 use ge_core::wire::vnet::VnetHeader;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 /// An IP packet: header chain, ports, echo, MSS option, TOS.
 pub fn ip_parse(data: &[u8]) {
@@ -20,6 +23,32 @@ pub fn ip_parse(data: &[u8]) {
 /// An IP packet, as an ICMP error and as what one is about.
 pub fn icmp_error(data: &[u8]) {
     properties::icmp_error(data);
+}
+
+/// An IP packet as a UDP datagram with a message in it: what is read is what would be made, and stays
+/// right when a NAT's address takes the place of its source's.
+pub fn datagram(data: &[u8]) {
+    let mut packet = data.to_vec();
+    let Ok(view) = parse(&packet) else { return };
+    let new: IpAddr = match view.source {
+        IpAddr::V4(_) => [203, 0, 113, 9].into(),
+        IpAddr::V6(_) => [0x2001, 0xdb8, 0, 0, 0, 0, 0, 9].into(),
+    };
+    let Some(read) = parse_udp(data, &view) else {
+        translate(&mut packet, &view, Place::Source, (view.source, new), false);
+        return;
+    };
+    let (from, to) = ((view.source, read.source), (view.destination, read.destination));
+    let made = emit_udp(from, to, read.payload);
+    // All ones and zero are one number; only one of them is written.
+    let summed = [&made[..6], &made[8..]].concat();
+    let whole = &data[view.header_len..view.total_len];
+    assert_eq!(summed, [&whole[..6], &whole[8..]].concat());
+    translate(&mut packet, &view, Place::Source, (view.source, new), false);
+    let view = parse(&packet).expect("only an address was changed");
+    assert_eq!(view.source, new);
+    let after = parse_udp(&packet, &view).expect("the checksum was right");
+    assert_eq!((after.payload, after.source), (read.payload, read.source));
 }
 
 /// `| vnet header 10 | packet |`.
@@ -49,8 +78,9 @@ pub fn reassembly(data: &[u8]) {
         if outcome == Reassembled::NotOurs {
             continue;
         }
-        let run: &mut Vec<u8> =
-            kept.entry((view.source, view.destination, packet[4..6].to_vec())).or_default();
+        let run: &mut Vec<u8> = kept
+            .entry((view.source, view.destination, view.protocol, packet[4..6].to_vec()))
+            .or_default();
         if view.fragment == Fragment::First {
             run.clear();
         }

@@ -20,6 +20,7 @@ use super::received::{SeenDde, Word, create_nomatch};
 use super::transcript::{self, Decision};
 use super::{Reject, SessionParameters, tags};
 use crate::GeId;
+use crate::addr::FlowAddr;
 use crate::cert::{CertRole, Certificate};
 use crate::crypto::{self, Rng, kdf, sign};
 use crate::flow::HostPair;
@@ -61,6 +62,7 @@ pub struct Tentative {
     consent: Consent,
     vouched: bool,
     pair: HostPair,
+    translated: bool,
     initiator: GeId,
     parameters: [SessionParameters; 2],
     path: Vec<Record>,
@@ -69,8 +71,10 @@ pub struct Tentative {
 /// A session both ends signed, as an agent between them knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Committed {
-    /// The two hosts, as the initiator sees them.
+    /// The two hosts as they are on this agent's side of the path; `local` is the initiator's.
     pub pair: HostPair,
+    /// The initiator knows itself by another address: a NAT stands between it and this agent.
+    pub translated: bool,
     /// The initiator.
     pub initiator: GeId,
     /// The responder.
@@ -164,8 +168,8 @@ impl Witness<'_> {
         kdf::same(&record.lmac, &self.lmac(record, said))
     }
 
-    /// Reads an MPIT that passes. Its flow must be `pair`, the two hosts of the packet it came in,
-    /// as the initiator sees them.
+    /// Reads an MPIT that passes. Its flow must be `pair`, the two hosts of the packet it came in, from
+    /// the initiator's to the responder's, but for a source that a NAT rewrote.
     ///
     /// # Errors
     /// [`Reject`]: nothing must be kept then, and no sealed datagram of this session let through by
@@ -182,7 +186,7 @@ impl Witness<'_> {
         let opened = path::open(&keys.record, Use::Mpit, sids, sealed)
             .ok_or(Reject::BadSeal("MPIT path part"))?;
         let path = MpitPath::parse(&header, &opened)?;
-        self.check_flow(&path, pair)?;
+        let source = self.check_flow(&path, pair)?;
         let said = Said {
             digest: tags::dde_digest(&path.e_i, path.timestamp, &path.flow),
             e_r: path.e_r,
@@ -193,7 +197,7 @@ impl Witness<'_> {
             return Err(Reject::Misbehaved("the action table is not what the records say"));
         }
         let initiator = verify_witness(self.keyring, &path.certificate, unix)?;
-        check_receives(&initiator, path.initiator, pair.local.0)?;
+        check_receives(&initiator, path.initiator, source.0)?;
         let decision = decision(self.keyring, sids, &path);
         let text = transcript::mpit_text(&decision);
         if !sign::verify(&initiator.identity_key, &text, &path.signature) {
@@ -208,18 +212,22 @@ impl Witness<'_> {
             consent: self.keyring.consent(),
             vouched: self.keyring.shared_group(&initiator).is_some(),
             pair,
+            translated: source != pair.local,
             initiator: initiator.agent,
             parameters: [path.initiator, path.responder],
             path: path.records,
         })
     }
 
-    fn check_flow(&self, path: &MpitPath, pair: HostPair) -> Result<(), Reject> {
+    /// That the packet and what is signed have one destination. Gives the source that is signed; if the
+    /// packet's is another, a NAT before this agent rewrote it. Whoever rewrites it must be where the
+    /// answers go.
+    fn check_flow(&self, path: &MpitPath, pair: HostPair) -> Result<FlowAddr, Reject> {
         let flow = read_flow(&mut Reader::new(&path.flow)).ok_or(Malformed::new("MPIT", "flow"))?;
-        if flow.0 != pair {
+        if flow.0.remote != pair.remote {
             return Err(Reject::Misbehaved("the MPIT is about another flow than its packet"));
         }
-        Ok(())
+        Ok(flow.0.local)
     }
 
     /// What this agent said must have come back, once, unchanged and fresh.
@@ -289,6 +297,7 @@ impl Tentative {
         self.check_vouched(keyring, &responder)?;
         Ok(Committed {
             pair: self.pair,
+            translated: self.translated,
             initiator: self.initiator,
             responder: responder.agent,
             initiator_parameters: self.parameters[0],

@@ -195,7 +195,8 @@ impl Initiator {
                 return Err(Reject::NotContent(by));
             }
         };
-        let peer = Peer { certificate, payload, table };
+        let seen_as = offer.seen_as(&payload)?;
+        let peer = Peer { certificate, payload, seen_as, table };
         let mpit = offer.create_mpit(keyring, keys, &rgi, &peer, &mut noise, rng)?;
         let split = noise.split().ok_or(Reject::Unexpected)?;
         let agreement = offer.agreement(keyring, (group, epoch), &peer, rgi.records, &split);

@@ -13,12 +13,15 @@ use crate::keyring::{DomainKeys, Keyring};
 use crate::mode::Mode;
 use crate::now::UnixTime;
 use crate::traffic::AeadKind;
+use crate::wire::dprp::Malformed;
 use crate::wire::dprp::Place;
 use crate::wire::dprp::dde::Tags;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::nomatch::NoMatchFacts;
+use crate::wire::dprp::read_address;
 use crate::wire::dprp::rgi::{Record, RgiParts, RgiPath, RgiPayload};
 use crate::wire::dprp::{FLOW_LEN, Header, Kind, MAC_LEN, Standing, TableRow, assemble};
+use core::net::IpAddr;
 
 /// What was sent in the DDE, and what is needed to build the handshake again.
 pub(super) struct Offer {
@@ -118,6 +121,14 @@ impl Offer {
         let certificate = peer::verify_peer(keyring, &claim, unix)?;
         peer::verify_member(keyring, &certificate, noise.remote_static(), group)?;
         Ok((certificate, payload))
+    }
+
+    /// Whether a NAT stands between: the responder saw another source than the flow's.
+    pub(super) fn seen_as(&self, payload: &RgiPayload) -> Result<Option<IpAddr>, Reject> {
+        let own = self.proposal.pair.local.0;
+        let seen = read_address(&payload.observed, own.is_ipv4())
+            .ok_or(Malformed::new("RGI", "observed address"))?;
+        Ok((seen != own).then_some(seen))
     }
 
     /// Believes who sent a NOMATCH: whoever stands for the destination in any case; somebody else on
@@ -226,6 +237,7 @@ impl Offer {
             peer: peer.certificate.clone(),
             peer_mode: peer.payload.standing.mode,
             peer_parameters: peer.payload.parameters,
+            seen_as: peer.seen_as,
             path,
             aead: AeadKind::of(keyring.has_aes(), peer.certificate.aes),
             send: kdf::session_prk(&split.hash, &split.forward).expand("traffic", &[]),
@@ -239,6 +251,8 @@ impl Offer {
 pub(super) struct Peer {
     pub(super) certificate: Certificate,
     pub(super) payload: RgiPayload,
+    /// The address it sees us under, if that is not the flow's.
+    pub(super) seen_as: Option<IpAddr>,
     pub(super) table: Vec<TableRow>,
 }
 

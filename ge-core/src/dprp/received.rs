@@ -17,8 +17,10 @@ use crate::wire::dprp::dde::{DdeFacts, DdeParts, Tags};
 use crate::wire::dprp::nomatch::NoMatchFacts;
 use crate::wire::dprp::rgi::{RgiPath, RgiPayload};
 use crate::wire::dprp::{
-    FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_flow, peek, split_mac,
+    FLOW_LEN, Kind, MAC_LEN, Malformed, Place, Standing, assemble, emit_address, emit_flow, peek,
+    split_mac,
 };
+use core::net::IpAddr;
 
 /// A DDE that is authentic and fresh. Nothing about its sender is proven but that it is of the
 /// domain.
@@ -31,6 +33,8 @@ pub struct ReceivedDde {
     pub ephemeral: [u8; 32],
     /// When it was sent.
     pub timestamp: UnixTime,
+    /// Source of the packet that brought it: another than the proposal's if a NAT stands between.
+    pub observed: IpAddr,
     common: Vec<(GroupId, Epoch)>,
     domain_epoch: Epoch,
     tags: Tags,
@@ -74,6 +78,7 @@ pub fn consume_dde(
         id: header.sid_i,
         ephemeral: *parts.ephemeral,
         timestamp: facts.timestamp,
+        observed: facts.pair.local.0,
         common: common_groups(keyring, &facts.tags, &digest, unix),
         domain_epoch,
         tags: facts.tags,
@@ -160,6 +165,7 @@ impl ReceivedDde {
         let payload = RgiPayload {
             standing,
             parameters,
+            observed: emit_address(self.observed),
             path_hash: crypto::sha256(&[&path]),
             certificate: keyring.certificate().to_vec(),
         }

@@ -155,6 +155,7 @@ impl Responder {
             epoch: self.answer.epoch,
             peer_mode: self.request.proposal.mode,
             peer_parameters: path.initiator,
+            seen_as: None,
             path: path.records.clone(),
             aead: AeadKind::of(keyring.has_aes(), peer.aes),
             peer,

@@ -1,7 +1,7 @@
 //! Negotiations others start: DDE and MPIT come in, RGI, CDN and NOMATCH go out.
 
 use super::Engine;
-use super::carrier::is_request;
+use super::carrier::Numbers;
 use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
@@ -11,8 +11,9 @@ use crate::flow::HostPair;
 use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
-    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NEGOTIATIONS, OWNER_HEARD_WITHIN,
-    REFUSED_PER_NEGOTIATION, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS, TIMESTAMP_WINDOW,
+    ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NAT_OWNER_HEARD_WITHIN, NEGOTIATIONS,
+    OWNER_HEARD_WITHIN, REFUSED_PER_NEGOTIATION, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS,
+    TIMESTAMP_WINDOW,
 };
 use crate::now::Instant;
 use crate::origin::Source;
@@ -20,6 +21,7 @@ use crate::timer::Timer;
 use crate::wire::dprp::dde::lasting;
 use crate::wire::dprp::{self, Kind};
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
+use core::net::IpAddr;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,6 +37,8 @@ pub(super) struct Answers {
 
 struct Answer {
     pair: HostPair,
+    /// The initiator knows itself by another address than the pair's: a NAT stands between.
+    translated: Option<IpAddr>,
     interface: Interface,
     via: Via,
     started: Instant,
@@ -49,6 +53,16 @@ struct Answer {
     /// An agent further in that shares no group with the initiator, by its certificate.
     beyond: Option<[u8; 8]>,
     state: AnswerState,
+}
+
+impl Answer {
+    /// True if who asked may be where a packet of this pair came from: where the first copy of the
+    /// question came from, or the address that the question itself names, if a copy with another
+    /// source was quicker. Anywhere else did not ask.
+    fn is_asked_by(&self, pair: HostPair) -> bool {
+        let own = pair.local == self.pair.local && Some(pair.remote.0) == self.translated;
+        pair == self.pair || own
+    }
 }
 
 enum AnswerState {
@@ -123,13 +137,13 @@ impl Answers {
 
     fn answer_to(&self, request: &[u8], pair: HostPair) -> Option<&Answer> {
         let answer = self.by_initiator.get(&dprp::peek(request)?.sid_i)?;
-        let same = lasting(&answer.request) == lasting(request) && answer.pair == pair;
+        let same = lasting(&answer.request) == lasting(request) && answer.is_asked_by(pair);
         same.then_some(answer)
     }
 
     /// True if this request was answered once with proof of where it comes from.
     pub(super) fn is_proven(&self, request: &[u8], pair: HostPair) -> bool {
-        self.answer_to(request, pair).is_some_and(|answer| answer.proven)
+        self.answer_to(request, pair).is_some_and(|answer| answer.proven && answer.pair == pair)
     }
 
     fn prove(&mut self, id: NegotiationId) {
@@ -180,7 +194,7 @@ impl Engine {
         let Some(header) = dprp::peek(message) else {
             return self.dropped_in(DropReason::BadMessage);
         };
-        let is_request = is_request(header.kind);
+        let is_request = header.kind.is_request();
         if arrival.is_some_and(|arrival| arrival.request != is_request) {
             // An ordinary machine reflects our own request: that means no more than silence.
             return self.reflected(header.sid_i, message);
@@ -239,14 +253,13 @@ impl Engine {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return false };
         // In a packet of another flow it is no repeat: the answer would go to who did not ask.
         let same = lasting(&answer.request) == lasting(message);
-        if !same || arrival.is_some_and(|at| at.pair != answer.pair) {
+        if !same || arrival.is_some_and(|at| !answer.is_asked_by(at.pair)) {
             return false;
         }
         answer.repeats += 1;
         if answer.repeats <= REPEATS {
-            let (reply, via, pair, interface) =
-                (answer.reply.clone(), answer.via, answer.pair, answer.interface);
-            self.send_reply(reply, via, pair, interface, arrival);
+            let (reply, via, interface) = (answer.reply.clone(), answer.via, answer.interface);
+            self.send_reply(reply, via, interface, arrival);
         }
         true
     }
@@ -260,8 +273,7 @@ impl Engine {
         now: Now,
     ) -> Result<(), DropReason> {
         let Some(dde) = self.admit_dde(message, via, arrival, now)? else { return Ok(()) };
-        let pair = dde.proposal.pair.reversed();
-        let (_, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        let (pair, interface) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
         if dde.common_groups().is_empty() {
             return self.refuse_dde(&dde, message, via, pair, interface, arrival, now);
         }
@@ -278,13 +290,17 @@ impl Engine {
     ) -> Result<Option<ReceivedDde>, DropReason> {
         let binding = self.binding(via).ok_or(DropReason::NoSession)?;
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
-        let dde = consume_dde(keyring, message, binding, now.unix)
+        let mut dde = consume_dde(keyring, message, binding, now.unix)
             .map_err(|reject| reject.drop_reason())?;
-        let pair = dde.proposal.pair.reversed();
-        let (carried, _) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
-        if pair != carried || !self.stands_for(pair.local.0) {
+        let (pair, _) = self.carried_pair(via, arrival).ok_or(DropReason::NoSession)?;
+        let asked = dde.proposal.pair.reversed();
+        if asked.local != pair.local || !self.stands_for(pair.local.0) {
             return Err(DropReason::BadMessage);
         }
+        if asked != pair && !self.may_be_translated(via, asked.remote.0) {
+            return Err(DropReason::BadMessage);
+        }
+        dde.observed = pair.remote.0;
         if self.answers.by_initiator.len() >= NEGOTIATIONS {
             return Err(DropReason::TableFull);
         }
@@ -293,10 +309,22 @@ impl Engine {
         if self.answers.seen.contains(&dde.ephemeral) {
             return Err(DropReason::Stale);
         }
-        if self.we_go_first(pair, via, &dde.ephemeral, now) {
+        // What we asked the NAT itself, nobody answers.
+        if asked == pair && self.we_go_first(pair, via, &dde.ephemeral, now) {
             return Ok(None);
         }
         Ok(Some(dde))
+    }
+
+    /// Whether somebody who knows itself as `own` may ask from another address: outside a session,
+    /// since answers go where the packet came from; inside one if that is how the session began.
+    fn may_be_translated(&self, via: Via, own: IpAddr) -> bool {
+        match via {
+            Via::Echo | Via::Udp => true,
+            Via::Session(index) => {
+                self.sessions.get(index).is_some_and(|session| session.path.translated == Some(own))
+            }
+        }
     }
 
     fn carried_pair(&self, via: Via, arrival: Option<Arrival>) -> Option<(HostPair, Interface)> {
@@ -355,6 +383,7 @@ impl Engine {
             .ok_or(DropReason::BadMessage)?;
         let answer = Answer {
             pair,
+            translated: None,
             interface,
             via,
             started: now.mono,
@@ -368,7 +397,7 @@ impl Engine {
         };
         self.answers.by_initiator.insert(dde.id, answer);
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(dde.id));
-        self.send_reply(reply, via, pair, interface, arrival);
+        self.send_reply(reply, via, interface, arrival);
         Ok(())
     }
 
@@ -384,6 +413,8 @@ impl Engine {
         now: Now,
     ) -> Result<(), DropReason> {
         let (id, theirs) = (dde.id, dde.ephemeral);
+        let own = dde.proposal.pair.local.0;
+        let translated = (own != pair.remote.0).then_some(own);
         let index = self.sessions.free_index(&mut self.rng).ok_or(DropReason::TableFull)?;
         let wire = self.own_wire(pair, interface);
         let router = !self.is_local(pair.local.0);
@@ -399,6 +430,7 @@ impl Engine {
         }
         let answer = Answer {
             pair,
+            translated,
             interface,
             via,
             started: now.mono,
@@ -413,7 +445,7 @@ impl Engine {
         self.answers.by_initiator.insert(id, answer);
         self.answers.seen.insert(&theirs, now.mono);
         self.timers.set(now.mono + RESPONDER_LIFETIME, Timer::Answer(id));
-        self.send_reply(reply, via, pair, interface, arrival);
+        self.send_reply(reply, via, interface, arrival);
         Ok(())
     }
 
@@ -437,21 +469,27 @@ impl Engine {
         if answer.refused >= REFUSED_PER_NEGOTIATION {
             return Err(DropReason::TooMany);
         }
+        let own = responder.proposal().pair.local.0;
+        let (pair, translated) = bound(answer.pair, answer.translated, own, arrival)?;
         let read = responder.consume_mpit(keyring, message, rng, now.unix);
         let (agreement, cdn) = read.map_err(|reject| {
             answer.refused += u32::from(reject.fault() != Fault::Anybody);
             reject.drop_reason()
         })?;
         let index = *index;
-        let (pair, interface, via, started) =
-            (answer.pair, answer.interface, answer.via, answer.started);
+        let (interface, started) = (answer.interface, answer.started);
         let beyond = answer.beyond;
+        // The MPIT need not come by the carrier of the DDE that was answered first.
+        let via = arrival.map_or(answer.via, |arrival| arrival.via());
+        answer.via = via;
+        (answer.pair, answer.translated) = (pair, translated);
         if self.owner_is_other(pair, &agreement, now) {
-            return Err(DropReason::BadMessage);
+            return Err(DropReason::AddressTaken);
         }
+        let nat = translated.map(|own| (own, self.peer_of_nat(pair, arrival)));
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
-        let before = self.use_agreement(pair, interface, index, agreement, took, via, now)?;
+        let before = self.use_agreement(pair, interface, index, agreement, took, via, nat, now)?;
         self.inherit_inner(pair, before.as_ref(), via, beyond, now);
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
             answer.state = AnswerState::Confirmed { unsent: arrival };
@@ -463,7 +501,7 @@ impl Engine {
         self.timers.set(now.mono + ANSWERED_LIFETIME, Timer::Answer(id));
         match via {
             Via::Echo | Via::Udp => self.timers.set(now.mono + CDN_WAIT, Timer::Confirm(id)),
-            Via::Session(_) => self.send_reply(cdn, via, pair, interface, arrival),
+            Via::Session(_) => self.send_reply(cdn, via, interface, arrival),
         }
         self.end_state_before(before, pair, index, took, now);
         self.open_early(index, now);
@@ -481,10 +519,26 @@ impl Engine {
     /// Another agent claims an address whose present owner was heard a moment ago.
     fn owner_is_other(&self, pair: HostPair, agreement: &Agreement, now: Now) -> bool {
         self.current_session(pair).is_some_and(|session| {
+            let span = match session.path.translated {
+                Some(_) => NAT_OWNER_HEARD_WITHIN,
+                None => OWNER_HEARD_WITHIN,
+            };
             session.peer != agreement.peer.agent
                 && !session.yielded
-                && session.heard_within(OWNER_HEARD_WITHIN, now.mono)
+                && session.heard_within(span, now.mono)
         })
+    }
+
+    /// Where the NAT of a peer takes its datagrams, as far as is known before the first one came: from
+    /// the session before; by the port of a message in UDP, which is the data's too; by the port that
+    /// most NATs try to keep.
+    fn peer_of_nat(&self, pair: HostPair, arrival: Option<Arrival>) -> (WireAddr, u16) {
+        let seen = WireAddr(pair.remote.0);
+        match (arrival.map(|arrival| arrival.numbers), self.current_session(pair)) {
+            (Some(Numbers::Udp { remote, .. }), _) => (seen, remote),
+            (None, Some(session)) => (session.wire[1], session.peer_port),
+            (Some(Numbers::Echo { .. }), _) | (None, None) => (seen, DATA_PORT),
+        }
     }
 
     /// Makes the session of an agreement the one the pair's row sends under. Gives the state the
@@ -498,11 +552,15 @@ impl Engine {
         agreement: Agreement,
         took: Duration,
         via: Via,
+        nat: Option<(IpAddr, (WireAddr, u16))>,
         now: Now,
     ) -> Result<Option<RowState>, DropReason> {
         let (peer, peer_mode) = (agreement.peer.agent, agreement.peer_mode);
         let mut path = self.known_path(pair);
         path.found(Some(via));
+        path.seen_as = None;
+        path.translated = nat.map(|(own, _)| own);
+        let at = nat.map(|(_, at)| at);
         let protected = Protected::new(peer, peer_mode, index, took);
         let before = match self.pit.get_mut(pair) {
             Some(row) => Some(std::mem::replace(&mut row.state, RowState::Protected(protected))),
@@ -513,7 +571,7 @@ impl Engine {
                 None
             }
         };
-        self.add_session(pair, (index, interface), agreement, false, path, now);
+        self.add_session(pair, (index, interface), agreement, false, path, at, now);
         Ok(before)
     }
 
@@ -566,7 +624,6 @@ impl Engine {
         &mut self,
         reply: Vec<u8>,
         via: Via,
-        pair: HostPair,
         interface: Interface,
         arrival: Option<Arrival>,
     ) {
@@ -574,9 +631,11 @@ impl Engine {
             (Via::Session(index), _) => {
                 self.send_control_message(index, &reply, Now::default());
             }
-            // By the carrier that this request came in, which need not be that of the first.
+            // By the carrier that this request came in and to where it came from, which need not be
+            // those of the first: whoever saw a question must not draw its answer to himself by
+            // sending a copy before it arrives.
             (Via::Echo | Via::Udp, Some(arrival)) => {
-                let (from, to) = (pair.local.0, pair.remote.0);
+                let (from, to) = (arrival.pair.local.0, arrival.pair.remote.0);
                 let (protocol, bytes) = arrival.numbers.pack(false, true, &reply, (from, to));
                 let (from, to) = (WireAddr(from), WireAddr(to));
                 self.emit(Output::Transmit(Transmit { from, to, interface, protocol, bytes }));
@@ -590,9 +649,9 @@ impl Engine {
         let Some(answer) = self.answers.by_initiator.get_mut(&id) else { return };
         let AnswerState::Confirmed { unsent } = &mut answer.state else { return };
         let Some(arrival) = unsent.take() else { return };
-        let (via, pair, interface) = (answer.via, answer.pair, answer.interface);
+        let (via, interface) = (answer.via, answer.interface);
         let reply = answer.reply.clone();
-        self.send_reply(reply, via, pair, interface, Some(arrival));
+        self.send_reply(reply, via, interface, Some(arrival));
     }
 
     /// A stored answer has reached its deadline.
@@ -623,6 +682,23 @@ fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
                 own.initiator.ephemeral() < *theirs
             }
         }
+}
+
+/// The pair that an MPIT is about, and the address by which its initiator knows itself if that is
+/// another. It comes from where the RGI said that the initiator is seen, which both ends know then; or
+/// from the flow's own address, if somebody else's copy of the DDE was quicker.
+fn bound(
+    pair: HostPair,
+    translated: Option<IpAddr>,
+    own: IpAddr,
+    arrival: Option<Arrival>,
+) -> Result<(HostPair, Option<IpAddr>), DropReason> {
+    match arrival.map(|arrival| arrival.pair) {
+        None => Ok((pair, translated)),
+        Some(came) if came == pair => Ok((pair, translated)),
+        Some(came) if came.local == pair.local && came.remote.0 == own => Ok((came, None)),
+        Some(_) => Err(DropReason::BadMessage),
+    }
 }
 
 fn keyring_of(

@@ -22,7 +22,7 @@ use crate::limits::{CARRIER_DELAY, CARRIER_LIFETIME, CARRIERS, DATA_PORT};
 use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::dprp::dde::lasting;
-use crate::wire::dprp::{Kind, MAGIC, peek};
+use crate::wire::dprp::{MAGIC, peek};
 use crate::wire::icmp::{emit_echo, parse_echo};
 use crate::wire::ip::IpView;
 use crate::wire::protocol;
@@ -180,15 +180,10 @@ pub(super) fn unpack<'a>(
     if ![udp.source, udp.destination].contains(&DATA_PORT) {
         return None;
     }
-    let request = is_request(peek(udp.payload)?.kind);
+    let request = peek(udp.payload)?.kind.is_request();
     let (local, remote) =
         if leaving { (udp.source, udp.destination) } else { (udp.destination, udp.source) };
     Some((arrival(request, Numbers::Udp { local, remote }), udp.payload))
-}
-
-/// True for what an initiator sends.
-pub(super) const fn is_request(kind: Kind) -> bool {
-    matches!(kind, Kind::Dde | Kind::Mpit)
 }
 
 impl Engine {
@@ -270,7 +265,7 @@ impl Engine {
             pair: HostPair::new(meta.to.0, meta.from.0),
             interface: meta.interface,
             leaving: false,
-            request: is_request(header.kind),
+            request: header.kind.is_request(),
             numbers: Numbers::Udp { local: DATA_PORT, remote: meta.from_port },
             hop_limit: crate::limits::HOP_LIMIT,
         };

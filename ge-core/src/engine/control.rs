@@ -38,7 +38,7 @@ impl Engine {
     pub(super) fn send_keepalive(&mut self, index: SessionIndex, now: Now) {
         self.send_control(index, KEEPALIVE, &[], now);
         if let Some(session) = self.sessions.get_mut(index) {
-            session.kept_alive();
+            session.kept_alive(now.mono);
         }
     }
 

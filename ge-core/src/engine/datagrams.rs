@@ -8,6 +8,7 @@ use crate::id::SessionIndex;
 use crate::io::DatagramMeta;
 use crate::shim::{Kind, Shim};
 use crate::traffic::Opened;
+use crate::translate::{Place, translate, translate_upper};
 use crate::wire::ip::{self, combine_ecn, emit_header};
 use crate::{DropReason, Now};
 use core::ops::Range;
@@ -83,6 +84,16 @@ impl Engine {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         session.received(now.mono, opened.kind != Kind::Control);
+        if session.path.translated.is_some()
+            && opened.counter + 1 == session.opener.highest()
+            && (session.wire[1], session.peer_port) != (meta.from, meta.from_port)
+        {
+            // The newest of all is from where the peer's NAT has it now.
+            self.sessions.move_peer(shim.index, meta.from, meta.from_port);
+        }
+        let Some(session) = self.sessions.get(shim.index) else {
+            return Err(DropReason::NoSession);
+        };
         match opened.kind {
             Kind::Control => {
                 return Ok((shim.index, Content::Control(buffer[plaintext].to_vec())));
@@ -139,7 +150,7 @@ fn tally(touched: &mut Vec<(SessionIndex, Tally)>, index: SessionIndex, bytes: u
 fn rebuild(
     session: &Session,
     coalescer: &mut Coalescer,
-    buffer: &[u8],
+    buffer: &mut [u8],
     plaintext: Range<usize>,
     opened: &Opened,
     meta: &DatagramMeta,
@@ -149,6 +160,11 @@ fn rebuild(
         return Err(DropReason::TooShort);
     };
     let l4 = plaintext.start..plaintext.end - 1;
+    let partial = opened.partial_checksum;
+    if let Some(own) = session.path.translated {
+        let upper = &mut buffer[l4.clone()];
+        translate_upper(upper, protocol, (own, session.pair.remote.0), partial);
+    }
     let mut header = [0; 40];
     let len = emit_header(
         &mut header,
@@ -159,7 +175,7 @@ fn rebuild(
         meta.tos,
         REBUILT_HOP_LIMIT,
     );
-    coalescer.push(buffer, &header[..len], l4, opened.partial_checksum, sink);
+    coalescer.push(buffer, &header[..len], l4, partial, sink);
     Ok(())
 }
 
@@ -176,8 +192,13 @@ fn unwrap_tunnel(
     let start = plaintext.start;
     let packet = &mut buffer[plaintext];
     let view = ip::parse(packet).map_err(|_| DropReason::Malformed)?;
-    if view.source != session.pair.remote.0 || view.destination != session.pair.local.0 {
+    let own = session.path.translated.unwrap_or(session.pair.remote.0);
+    if view.source != own || view.destination != session.pair.local.0 {
         return Err(DropReason::WrongInner);
+    }
+    if own != session.pair.remote.0 {
+        let change = (own, session.pair.remote.0);
+        translate(packet, &view, Place::Source, change, opened.partial_checksum);
     }
     let tos = combine_ecn(view.tos, meta.tos).ok_or(DropReason::Malformed)?;
     if tos != view.tos {

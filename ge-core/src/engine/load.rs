@@ -273,8 +273,7 @@ impl Engine {
         let Some(keyring) = keyring else { return };
         let cookie = load.secret.cookie(&arrival.origin(), rng, now.mono);
         if let Ok(reply) = create_cookie(keyring, dde, &cookie, rng, now.unix) {
-            let Arrival { pair, interface, .. } = arrival;
-            self.send_reply(reply, arrival.via(), pair, interface, Some(arrival));
+            self.send_reply(reply, arrival.via(), arrival.interface, Some(arrival));
         }
     }
 

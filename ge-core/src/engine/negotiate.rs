@@ -282,8 +282,9 @@ impl Engine {
         let mut path = self.known_path(pair);
         let via = self.pit.get(pair).and_then(Row::negotiation).map(|negotiation| negotiation.via);
         path.found(via);
+        path.seen_as = agreement.seen_as;
         let Some(interface) = self.pit.get(pair).map(|row| row.interface) else { return };
-        self.add_session(pair, (index, interface), agreement, true, path, now);
+        self.add_session(pair, (index, interface), agreement, true, path, None, now);
         let Some(row) = self.pit.get_mut(pair) else { return };
         if let Some(protected) = row.protected_mut() {
             protected.next = Some(index);
@@ -292,6 +293,10 @@ impl Engine {
             let held = self.protect_row(pair, agreed, index);
             self.send_attempt(pair, now); // MPIT first, then the data behind it
             self.became_protected(pair, took, now);
+            if held.is_empty() && path.seen_as.is_some() {
+                // The peer learns from the first datagram where to send its own.
+                self.send_keepalive(index, now);
+            }
             self.release_sealed(held, now);
         } else {
             // What went in clear until now waits as well: the pair is protected from here on.

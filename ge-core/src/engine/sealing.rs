@@ -20,6 +20,7 @@ use crate::id::Interface;
 use crate::io::{ETHERNET_LEN, Frame, Outgoing, Output, VNET_LEN};
 use crate::segment::{SegmentError, Segmenter};
 use crate::shim::{Kind, SHIM_LEN, TAG_LEN};
+use crate::translate::{Place, translate};
 use crate::wire::ip::IpView;
 use crate::wire::protocol;
 use crate::wire::tcp::clamp_mss;
@@ -69,7 +70,7 @@ impl Engine {
         };
         let mtu = usize::from(session.path_mtu(link_mtu, now.mono));
         let bytes = frame.bytes.len() - PACKET_AT;
-        match seal_packet(session, heading, mtu, frame.bytes, view, batch) {
+        match seal_for(session, heading, mtu, frame.bytes, view, batch) {
             Ok(datagrams) => {
                 session.sent(&frame.bytes[PACKET_AT..], now.mono);
                 self.counters.sealed.0 += datagrams;
@@ -107,6 +108,31 @@ const fn outer_header_len(addr: IpAddr) -> usize {
         IpAddr::V4(_) => 20,
         IpAddr::V6(_) => 40,
     }
+}
+
+/// Seals as the peer sees the flow: a peer behind a NAT knows itself by another address.
+fn seal_for(
+    session: &mut Session,
+    heading: Heading,
+    mtu: usize,
+    bytes: &mut [u8],
+    view: &IpView,
+    batch: &mut SealedBatch,
+) -> Result<u64, Unsealed> {
+    let Some(own) = session.path.translated else {
+        return seal_packet(session, heading, mtu, bytes, view, batch);
+    };
+    let partial = VnetHeader::parse(&bytes[..VNET_LEN])
+        .map_err(|_| Unsealed::Dropped(DropReason::Malformed))?
+        .partial
+        .is_some();
+    let seen = view.destination;
+    let theirs = IpView { destination: own, ..*view };
+    translate(&mut bytes[PACKET_AT..], view, Place::Destination, (seen, own), partial);
+    let sealed = seal_packet(session, heading, mtu, bytes, &theirs, batch);
+    // What is said to the local stack about the packet is said in its own terms.
+    translate(&mut bytes[PACKET_AT..], &theirs, Place::Destination, (own, seen), partial);
+    sealed
 }
 
 fn seal_packet(

@@ -20,9 +20,9 @@ use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
 use crate::keyring::Keyring;
 use crate::limits::{
-    KEEPALIVE_AFTER, KeyLimits, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6, OFFLOAD_LIFETIME,
-    OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_HANDOVER,
-    SESSIONS,
+    KEEPALIVE_AFTER, KeyLimits, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6, NAT_KEEPALIVE,
+    OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME, REKEY_AFTER_TIME,
+    REKEY_HANDOVER, SESSIONS,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -56,6 +56,7 @@ pub(super) struct Session {
     /// When it is looked at next. A deadline that fires at another time was set aside since.
     next_check: Instant,
     last_received: Instant,
+    last_sent: Instant,
     /// First data sent since something was last received.
     unanswered_since: Option<Instant>,
     /// First data received since something was last sent.
@@ -81,6 +82,10 @@ pub(super) struct KnownPath {
     last_doubt: Option<Instant>,
     /// What the last negotiation outside a session travelled in.
     pub(super) carrier: Carrier,
+    /// We are behind a NAT: under which address the peer sees us.
+    pub(super) seen_as: Option<IpAddr>,
+    /// The peer is behind a NAT: by which address it knows itself. The flow's is what we see.
+    pub(super) translated: Option<IpAddr>,
 }
 
 impl KnownPath {
@@ -126,6 +131,7 @@ impl Session {
 
     pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
         self.last_inner.remember(packet);
+        self.last_sent = now;
         self.unanswered_since.get_or_insert(now);
         self.unacknowledged_since = None;
     }
@@ -168,7 +174,8 @@ impl Session {
     }
 
     /// A keepalive went out: the peer knows that we are there.
-    pub(super) fn kept_alive(&mut self) {
+    pub(super) fn kept_alive(&mut self, now: Instant) {
+        self.last_sent = now;
         self.unacknowledged_since = None;
     }
 
@@ -249,6 +256,15 @@ impl Sessions {
         self.by_index.insert(index, session);
     }
 
+    /// The peer's datagrams come from elsewhere now.
+    pub(super) fn move_peer(&mut self, index: SessionIndex, from: WireAddr, port: u16) {
+        let Some(session) = self.by_index.get_mut(&index) else { return };
+        self.by_wire.remove(&(session.wire, index));
+        session.wire[1] = from;
+        session.peer_port = port;
+        self.by_wire.insert((session.wire, index));
+    }
+
     fn remove(&mut self, index: SessionIndex) {
         if let Some(session) = self.by_index.remove(&index) {
             self.by_pair.remove(&(session.pair, index));
@@ -290,6 +306,8 @@ impl Engine {
         self.current_session(pair).map(|session| session.path).unwrap_or_default()
     }
 
+    /// `peer`: where its NAT receives for it, in place of where it does itself.
+    #[expect(clippy::too_many_arguments, reason = "everything a session is made of")]
     pub(super) fn add_session(
         &mut self,
         pair: HostPair,
@@ -297,14 +315,17 @@ impl Engine {
         agreement: Agreement,
         initiator: bool,
         path: KnownPath,
+        peer: Option<(WireAddr, u16)>,
         now: Now,
     ) {
         let peer_index = agreement.peer_parameters.index;
+        let signed = (agreement.peer_parameters.wire, agreement.peer_parameters.data_port);
+        let (peer_wire, peer_port) = peer.unwrap_or(signed);
         let session = Session {
             pair,
             peer: agreement.peer.agent,
-            peer_port: agreement.peer_parameters.data_port,
-            wire: [self.own_wire(pair, interface), agreement.peer_parameters.wire],
+            peer_port,
+            wire: [self.own_wire(pair, interface), peer_wire],
             between: agreement.path,
             group: agreement.group,
             epoch: agreement.epoch,
@@ -318,6 +339,7 @@ impl Engine {
             retire_at: None,
             next_check: now.mono,
             last_received: now.mono,
+            last_sent: now.mono,
             unanswered_since: None,
             unacknowledged_since: None,
             yielded: false,
@@ -424,7 +446,8 @@ impl Engine {
         session.doubted = false;
         let owes_keepalive = session
             .unacknowledged_since
-            .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER);
+            .is_some_and(|since| now.mono.since(since) >= KEEPALIVE_AFTER)
+            || session.path.seen_as.is_some() && now.mono.since(session.last_sent) >= NAT_KEEPALIVE;
         if silent {
             self.renegotiate(pair, self.clear_via(pair.remote.0, now), now);
         } else if session.wants_rekey(&self.key_limits, now.mono) {
@@ -452,6 +475,10 @@ impl Engine {
     pub(super) fn renegotiate(&mut self, pair: HostPair, via: Via, now: Now) {
         let Some(row) = self.pit.get(pair) else { return };
         if row.negotiation().is_some() || row.protected().is_none() {
+            return;
+        }
+        // Who is behind a NAT is reached by nothing but the session, and begins every negotiation.
+        if self.known_path(pair).translated.is_some() {
             return;
         }
         let (ports, purpose, interface) = (Ports::default(), Purpose::Protect, row.interface);

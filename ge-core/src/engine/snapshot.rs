@@ -154,6 +154,8 @@ impl Engine {
             aead: session.aead.as_str(),
             negotiation: protected.took,
             carrier: session.path.carrier.as_str(),
+            seen_as: session.path.seen_as,
+            own_address: session.path.translated,
         })
     }
 }

@@ -27,7 +27,14 @@ impl Engine {
     ) -> Result<(), DropReason> {
         let pair = arrival.pair;
         let to = |end: SessionParameters| SealedPath { to: end.wire, index: end.index };
-        let paths = [to(committed.initiator_parameters), to(committed.responder_parameters)];
+        let mut paths = [to(committed.initiator_parameters), to(committed.responder_parameters)];
+        if committed.translated {
+            // Its datagrams go where its NAT is.
+            paths[0].to = WireAddr(committed.pair.local.0);
+            if self.pit.get(pair).and_then(Row::protected).is_some() {
+                return Err(DropReason::AddressTaken);
+            }
+        }
         let before = match self.pit.get_mut(pair) {
             Some(Row { state: RowState::Transit(transit), .. }) => Some(transit.current),
             Some(_) | None => None,
@@ -96,7 +103,7 @@ impl Engine {
         leaving: bool,
         now: Now,
     ) -> Option<Result<(), DropReason>> {
-        let path = match parse_error(packet, view) {
+        let (path, on_port) = match parse_error(packet, view) {
             // The path has something to say about a sealed datagram to who sent it.
             Some(error) => {
                 let quoted = quoted_parse(error.quoted)?;
@@ -109,6 +116,9 @@ impl Engine {
             }
         };
         let Some(&pair) = self.passing.sealed.get(&path) else {
+            if !on_port {
+                return None;
+            }
             return Some(match self.mode() {
                 Mode::Open => Ok(()),
                 Mode::Closed => Err(DropReason::NoSession),
@@ -125,12 +135,16 @@ impl Engine {
     }
 }
 
-/// Where a datagram goes, if it is a sealed one. `udp` may be cut short behind the shim.
-fn sealed_path(udp: &[u8], ip_protocol: u8, destination: IpAddr) -> Option<SealedPath> {
-    if ip_protocol != protocol::UDP || udp.get(2..4)? != DATA_PORT.to_be_bytes() {
+/// Where a datagram goes, if it is a sealed one, and whether it goes to the data port; those that only
+/// come from there may be for somebody behind a NAT, or a program's. `udp` may be cut short behind the
+/// shim.
+fn sealed_path(udp: &[u8], ip_protocol: u8, destination: IpAddr) -> Option<(SealedPath, bool)> {
+    let port = DATA_PORT.to_be_bytes();
+    let on_port = udp.get(2..4)? == port;
+    if ip_protocol != protocol::UDP || !on_port && udp.get(..2)? != port {
         return None;
     }
     let shim = udp.get(8..).and_then(Shim::parse);
     let index = shim.map_or(SessionIndex(0), |shim| shim.index);
-    Some(SealedPath { to: WireAddr(destination), index })
+    Some((SealedPath { to: WireAddr(destination), index }, on_port))
 }

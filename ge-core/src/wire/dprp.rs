@@ -39,7 +39,7 @@ pub mod rgi;
 pub mod tlv;
 
 pub use fields::{Consent, FLOW_LEN, Place, Standing, TableRow};
-pub(crate) use fields::{emit_flow, emit_parameters, read_flow};
+pub(crate) use fields::{emit_address, emit_flow, emit_parameters, read_address, read_flow};
 
 use crate::cert::CERTIFICATE_MAX;
 use crate::id::NegotiationId;

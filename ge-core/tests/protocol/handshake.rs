@@ -34,7 +34,7 @@ fn sizes_and_headers() {
     let done = Run::pair().finish().unwrap();
     let messages = [
         (&done.dde, Kind::Dde, 416),
-        (&done.rgi, Kind::Rgi, 768),
+        (&done.rgi, Kind::Rgi, 784),
         (&done.mpit, Kind::Mpit, 750),
         (&done.cdn, Kind::Cdn, 538),
     ];

@@ -237,7 +237,10 @@ fn an_mpit_must_come_in_a_packet_of_its_own_flow() {
     let mut scene = Scene::new(vec![Between::open(10)]);
     let (_, _, _, mpit) = scene.until_mpit(|rgi| rgi).unwrap();
     let pair = proposal().pair;
-    let elsewhere = HostPair::new([192, 0, 2, 66].into(), pair.remote.0);
+    // Another source is what a NAT makes of it; the row is for that pair then.
+    let translated = HostPair::new([192, 0, 2, 66].into(), pair.remote.0);
+    scene.between[0].witness().consume_mpit(&mpit, translated, NOW).unwrap();
+    let elsewhere = HostPair::new(pair.local.0, [192, 0, 2, 66].into());
     for wrong in [elsewhere, pair.reversed()] {
         let read = scene.between[0].witness().consume_mpit(&mpit, wrong, NOW).err();
         let expected = Reject::Misbehaved("the MPIT is about another flow than its packet");

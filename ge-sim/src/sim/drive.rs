@@ -123,6 +123,7 @@ impl Sim {
 
     /// The link takes a packet.
     pub(super) fn transmit(&mut self, id: NodeId, packet: Vec<u8>, origin: Origin) {
+        let Some(packet) = self.past_nat(id, packet) else { return };
         let Ok(view) = ip::parse(&packet) else { return };
         let Some(to) = self.next_hop(id, view.destination) else { return };
         if let Some(parcel) = readable_parcel(&packet, &view) {
@@ -166,6 +167,19 @@ impl Sim {
         if let Some((delay, packet)) = transit.error {
             let arrive = Event::Arrive { at: id, from: to, packet, origin: Origin::Genuine };
             self.queue.add(self.now + delay, arrive);
+        }
+    }
+
+    /// A packet as it is behind the NAT, if it has to pass one. `None`: it does not pass.
+    fn past_nat(&mut self, id: NodeId, packet: Vec<u8>) -> Option<Vec<u8>> {
+        let now = self.now;
+        let Some(nat) = &mut self.nat else { return Some(packet) };
+        if id == nat.inside {
+            return nat.outwards(packet, now);
+        }
+        match ip::parse(&packet).is_ok_and(|view| view.destination == nat.address) {
+            true => nat.inwards(packet, now),
+            false => Some(packet),
         }
     }
 

@@ -59,7 +59,7 @@ impl Sim {
     }
 
     fn send_stream(&mut self, from: NodeId, to: NodeId, offset: u32, len: usize) {
-        let (from_addr, to_addr) = (self.node(from).addr, self.node(to).addr);
+        let (from_addr, to_addr) = (self.node(from).addr, self.seen(from, to));
         let mss = self.node(from).mtu_to(to_addr) - tcp_headers(self.v4);
         self.check.sent_stream(from, to, offset + len as u32);
         let frame = stream_frame((from, from_addr), (to, to_addr), offset, len, mss);

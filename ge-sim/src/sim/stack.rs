@@ -3,6 +3,7 @@
 use super::Sim;
 use crate::adversary::Origin;
 use crate::check::{Invariant, Opening};
+use crate::node::Node;
 use crate::packet::{
     APP_PORT, NodeId, UDP_LEN, frame, ip_packet, read_parcel, read_segment, shows_plaintext,
 };
@@ -11,7 +12,7 @@ use crate::sabotage::Sabotage;
 use ge_core::flow::HostPair;
 use ge_core::icmp_error::{ErrorKind, parse_error, quoted_parse};
 use ge_core::io::{FlowSnapshot, VNET_LEN};
-use ge_core::limits::{MIN_PMTU_V4, MIN_PMTU_V6};
+use ge_core::limits::{MIN_PMTU_V4, MIN_PMTU_V6, OLD_KEYS_GRACE};
 use ge_core::wire::icmp::{emit_echo, parse_echo};
 use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol;
@@ -82,8 +83,14 @@ impl Sim {
         let row = self.row_of(id, HostPair::new(view.destination, view.source));
         // Who asked and has not heard the CDN opens what comes, and does not show from whom.
         let unnamed = row.as_ref().is_some_and(|row| row.verdict == "pending");
-        let agent = row.and_then(|row| self.mgmt.node(row.peer?.agent)).unwrap_or(ends.0);
-        let whole_way = !unnamed && agent == ends.0 && self.node(agent).identity.is_some();
+        let peer = row.and_then(|row| row.peer);
+        let agent = peer.as_ref().and_then(|peer| self.mgmt.node(peer.agent)).unwrap_or(ends.0);
+        // A flow that an agent nearer to its end took over may still come under the keys of the one
+        // before, to whom the link in clear may have brought a packet twice.
+        let taken_over = peer.is_some_and(|peer| peer.key_age < OLD_KEYS_GRACE)
+            && self.nodes.iter().any(Node::is_router);
+        let own = agent == ends.0 && self.node(agent).identity.is_some();
+        let whole_way = own && !unnamed && !taken_over;
         Some(Opening { at: id, agent, ends, whole_way })
     }
 

@@ -14,6 +14,7 @@ mod forgeries;
 mod impaired;
 mod losses;
 mod matrix;
+mod nats;
 mod path_change;
 mod paths;
 mod rule;

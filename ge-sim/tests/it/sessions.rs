@@ -224,7 +224,8 @@ fn closed_port_at_the_peer_is_asked_about_at_once() {
         sim.inject(error.clone(), Origin::Genuine);
     }
     sim.run_for(ms(600)).unwrap();
-    assert!((1..=2).contains(&asked.get()), "one question, perhaps repeated: {}", asked.get());
+    // In two carriers, since nobody answers.
+    assert!((1..=4).contains(&asked.get()), "one question, perhaps repeated: {}", asked.get());
 }
 
 fn is_echo(packet: &[u8]) -> bool {

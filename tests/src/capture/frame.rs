@@ -131,8 +131,10 @@ fn kind(protocol: u8, payload: &[u8]) -> Kind {
     match protocol {
         2 => Kind::Link,
         6 => Kind::Tcp,
-        17 if ports(payload).is_some_and(|(from, to)| from == DATA_PORT && to == DATA_PORT) => {
-            Kind::Sealed
+        // A NAT rewrites one of the two.
+        17 if ports(payload).is_some_and(|(from, to)| from == DATA_PORT || to == DATA_PORT) => {
+            let body = payload.get(8..).unwrap_or_default();
+            if body.starts_with(&NEGOTIATION_MAGIC) { Kind::Negotiation } else { Kind::Sealed }
         }
         17 => Kind::Udp,
         1 => icmp(payload, &[0, 8], &[3, 11, 12], quoted_ipv4),

@@ -46,8 +46,8 @@ pub(crate) const LIST: &[Scenario] = &[
     scenario("router_masquerade", "a masquerading router protects as well", &["nft"], masquerade),
 ];
 
-const FILE: u64 = 8 << 20;
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const FILE: u64 = 8 << 20;
+pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(super) fn begin(routers: usize) -> Result<(Row, Server)> {
     let row = Row::new(routers)?;

@@ -26,6 +26,7 @@ use ge_core::wire::dprp::rgi::{Record, RgiPath, RgiPayload};
 use ge_core::wire::dprp::{Consent, MAC_LEN, MAGIC, Place, Standing};
 use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::ip;
+use ge_core::wire::udp::emit_udp;
 use ge_core::wire::vnet::VnetHeader;
 use mgmt_api::{HexBytes, Secret, Token};
 use std::path::PathBuf;
@@ -72,6 +73,7 @@ fn right(target: &str) -> Vec<Vec<u8>> {
         "reassembly" => vec![fragments(&[0, 1, 2]), fragments(&[0, 0, 1, 2]), fragments(&[0, 2])],
         "netlink" => kernel::answers(),
         "echo_reply" => kernel::replies(),
+        "datagram" => messages(scene.dde),
         other => agent::right(other),
     }
 }
@@ -82,6 +84,17 @@ fn rest_bodies() -> Vec<Vec<u8>> {
         include_bytes!("../../../../mgmt-api/tests/golden/renew-request.json").to_vec(),
         include_bytes!("../../../../mgmt-api/tests/golden/error.json").to_vec(),
     ]
+}
+
+/// A DDE in UDP, both IP versions, and an ICMP error that a NAT would have to translate.
+fn messages(dde: Vec<u8>) -> Vec<Vec<u8>> {
+    let udp = |(from, to)| {
+        let udp = emit_udp((from, 5865), (to, 40_000), &dde);
+        build::ip_packet((from, to), 17, &udp)
+    };
+    let (from, to) = build::v4();
+    let error = [&[3, 3, 0, 0, 0, 0, 0, 0], &udp((to, from))[..28]].concat();
+    vec![udp(build::v4()), udp(build::v6()), build::ip_packet((from, to), 1, &error)]
 }
 
 /// A message as long as can be, of whose three fragments on a path of 576 bytes these arrive.
@@ -163,6 +176,7 @@ fn path_parts(certificate: &[u8]) -> Vec<Vec<u8>> {
     let payload = RgiPayload {
         standing,
         parameters: fuzz_bodies::domain::parameters(5),
+        observed: [0; 16],
         path_hash: [4; 32],
         certificate: certificate.to_vec(),
     };

@@ -28,7 +28,7 @@ fn impaired(scene: &mut Scene, change: impl FnOnce(&mut MpitPath), signs: bool) 
     noise.set_group_key(&scene.i.group_epoch(group, epoch, NOW).unwrap().psk2);
     let (certificate, payload) = offer.prove(&scene.i, &rgi, &mut noise, group, NOW).unwrap();
     let table = decide(&rgi.records).unwrap();
-    let peer = Peer { certificate, payload, table };
+    let peer = Peer { certificate, payload, seen_as: None, table };
     let mut path = MpitPath {
         e_i: offer.e_i,
         e_r: *rgi.parts.ephemeral,

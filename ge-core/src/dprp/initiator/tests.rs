@@ -81,7 +81,7 @@ impl Scene {
         noise.set_group_key(&self.i.group_epoch(group, epoch, NOW).unwrap().psk2);
         let (certificate, payload) = offer.prove(&self.i, &rgi, &mut noise, group, NOW).unwrap();
         let table = decide(&rgi.records).unwrap();
-        let mut peer = Peer { certificate, payload, table };
+        let mut peer = Peer { certificate, payload, seen_as: None, table };
         lie(&mut rgi.records, &mut peer.table);
         offer.create_mpit(&self.i, keys, &rgi, &peer, &mut noise, &mut self.rng).unwrap().message
     }
@@ -104,7 +104,7 @@ fn seven_agents_fit_between_the_ends() {
         for _ in 0..count {
             scene.append(&record(Mode::Open, [0, 0]));
         }
-        assert_eq!(scene.rgi.len(), 768 + 64 * count);
+        assert_eq!(scene.rgi.len(), 784 + 64 * count);
         assert_eq!(scene.finish(), Ok(750 + 34 * count));
     }
     let mut scene = Scene::new();

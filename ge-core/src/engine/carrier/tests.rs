@@ -1,4 +1,4 @@
-//! What an agent remembers of carriers, and what it asks in both.
+//! Two agents and the wire between them by hand: which carrier a question and its answer take.
 
 use super::*;
 use crate::engine::two_agents::{address, agent, at, carry, meta, outputs, send};

@@ -190,6 +190,27 @@ pub(crate) fn emit_flow(pair: HostPair, ports: Ports) -> Option<[u8; FLOW_LEN]> 
     Some(bytes)
 }
 
+/// An address in 16 bytes: IPv4 in the first 4, then zeros.
+pub(crate) fn emit_address(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&v4.octets());
+            bytes
+        }
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// The address in 16 bytes. `None` if an IPv4 address has anything behind it.
+pub(crate) fn read_address(bytes: &[u8; 16], v4: bool) -> Option<IpAddr> {
+    let (head, rest) = bytes.split_first_chunk::<4>()?;
+    match v4 {
+        true => (*rest == [0; 12]).then_some(IpAddr::from(*head)),
+        false => Some(IpAddr::from(*bytes)),
+    }
+}
+
 /// Decodes a flow as the initiator sees it: `local` is the source.
 pub(crate) fn read_flow(reader: &mut Reader<'_>) -> Option<(HostPair, Ports)> {
     let (family, protocol) = (reader.u8()?, reader.u8()?);

@@ -1,11 +1,12 @@
 //! RGI: second Noise message (`e, ee, s, es, psk2`), with the chosen group and the path part.
 //!
 //! ```text
-//! header 24 | e_r 32 | rtag 16 | sealed s_r 48 | sealed payload 396 | path part 236 |
-//! records nrec x 64 | mac1 16                                       768 to 1,216 bytes
+//! header 24 | e_r 32 | rtag 16 | sealed s_r 48 | sealed payload 412 | path part 236 |
+//! records nrec x 64 | mac1 16                                       784 to 1,232 bytes
 //!
-//! payload (380 + tag 16), for the initiator only:
-//!   standing 2 | parameters 24 | SHA-256 of the path part as sent 32 | certificate 322
+//! payload (396 + tag 16), for the initiator only:
+//!   standing 2 | parameters 24 | source of the DDE as it came 16 |
+//!   SHA-256 of the path part as sent 32 | certificate 322
 //! path part, for every agent of the domain on the path:
 //!   salt 16 | sealed (204 + tag 16):
 //!   DDE digest 32 | flow 40 | initiator's tags 8 x 8 | responder's tags 8 x 8 | standing 2 | 0 0
@@ -32,13 +33,15 @@ use crate::flow::{HostPair, Ports};
 use crate::limits::{MESSAGE_MAX, PATH_RECORDS, TAG_SLOTS};
 
 /// Length of the opened payload.
-const PAYLOAD_LEN: usize = 2 + PARAMETERS_LEN + 32 + CERTIFICATE_FIELD;
+const PAYLOAD_LEN: usize = 2 + PARAMETERS_LEN + ADDRESS_LEN + 32 + CERTIFICATE_FIELD;
 /// Length of the Noise message without its ephemeral key.
 const NOISE_LEN: usize = KEY_LEN + SEAL_LEN + PAYLOAD_LEN + SEAL_LEN;
 /// Length of the opened path part.
 const PATH_LEN: usize = 32 + FLOW_LEN + 2 * TAG_SLOTS * SHORT_TAG + 4;
 /// Length of the path part as sent.
 pub const SEALED_PATH_LEN: usize = SALT_LEN + PATH_LEN + SEAL_LEN;
+/// Length of an address: IPv6, or IPv4 and zeros.
+pub const ADDRESS_LEN: usize = 16;
 /// Length of an opened record.
 pub const RECORD_LEN: usize = 32;
 /// Length of a record as sent.
@@ -107,6 +110,9 @@ pub struct RgiPayload {
     pub standing: Standing,
     /// Where the responder receives.
     pub parameters: SessionParameters,
+    /// Source address of the packet that brought the DDE, IPv4 in the first 4 bytes: behind a NAT
+    /// it is not the flow's.
+    pub observed: [u8; ADDRESS_LEN],
     /// SHA-256 of the sealed path part.
     pub path_hash: [u8; 32],
     /// The responder's certificate.
@@ -128,6 +134,7 @@ impl RgiPayload {
         [
             self.standing.emit().as_slice(),
             &emit_parameters(self.parameters),
+            &self.observed,
             &self.path_hash,
             &emit_certificate(&self.certificate),
         ]
@@ -138,6 +145,7 @@ impl RgiPayload {
         let payload = Self {
             standing: Standing::read(reader)?,
             parameters: read_parameters(reader)?,
+            observed: reader.array()?,
             path_hash: reader.array()?,
             certificate: read_certificate(reader)?,
         };
