@@ -137,10 +137,13 @@ impl Checker {
         for end in [initiator, responder] {
             self.agreed_with(node, end, since);
         }
-        let signed = [pair, pair.reversed()].into_iter().any(|pair| {
-            let agreement = Agreement { initiator, responder, pair };
-            let times = self.between.signed.get(&agreement);
-            times.into_iter().flatten().any(|at| *at + SIGNED_WITHIN >= since)
+        // Beyond a NAT a router sees another source than the one that both signed for.
+        let hosts = [pair.local, pair.remote];
+        let signed = self.between.signed.iter().any(|(agreement, times)| {
+            let Agreement { initiator: one, responder: other, pair } = agreement;
+            (*one, *other) == (initiator, responder)
+                && hosts.contains(&pair.remote)
+                && times.iter().any(|at| *at + SIGNED_WITHIN >= since)
         });
         if !signed {
             let (local, remote) = (pair.local.0, pair.remote.0);

@@ -137,7 +137,12 @@ impl Sim {
                     Some(Sabotage::WrongPeer) => self.mgmt.somebody_else(id, peer.agent),
                     _ => self.mgmt.node(peer.agent),
                 };
-                self.check.protects(id, pair, agent, since);
+                // Behind a NAT each end speaks of the pair as it sees it itself.
+                let theirs = HostPair::new(
+                    peer.seen_as.unwrap_or(pair.local.0),
+                    peer.own_address.unwrap_or(pair.remote.0),
+                );
+                self.check.protects(id, theirs, agent, since);
             }
             let Some(mut ends) = flow.ends else { continue };
             if self.sabotage == Some(Sabotage::WrongEnds) {

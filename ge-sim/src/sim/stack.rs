@@ -79,8 +79,11 @@ impl Sim {
 
     /// Who sealed a packet, as the row says, and for whom.
     fn opening(&self, id: NodeId, view: &IpView) -> Option<Opening> {
-        let ends = (self.node_by_addr(view.source)?, self.node_by_addr(view.destination)?);
         let row = self.row_of(id, HostPair::new(view.destination, view.source));
+        // Whoever is behind a NAT, or is made to look so, comes by another address than its own.
+        let own = row.as_ref().and_then(|row| row.peer.as_ref()?.own_address);
+        let source = own.unwrap_or(view.source);
+        let ends = (self.node_by_addr(source)?, self.node_by_addr(view.destination)?);
         // Who asked and has not heard the CDN opens what comes, and does not show from whom.
         let unnamed = row.as_ref().is_some_and(|row| row.verdict == "pending");
         let peer = row.and_then(|row| row.peer);
