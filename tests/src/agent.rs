@@ -287,16 +287,19 @@ impl Agent {
         serde_json::from_str(&self.ges(&["status", "--json"])?).context("ges status --json")
     }
 
-    /// The row of the flow to `remote`, if there is one.
+    /// The row of the flow to `remote`, if there is one; where a router has several, the first.
     ///
     /// # Errors
     /// If `ges flows --json` fails or prints something else.
     pub fn flow(&self, remote: IpAddr) -> Result<Option<Value>> {
+        self.find_flow(|row| row["remote"] == remote.to_string().as_str())
+    }
+
+    fn find_flow(&self, wanted: impl Fn(&Value) -> bool) -> Result<Option<Value>> {
         let json: Value =
             serde_json::from_str(&self.ges(&["flows", "--json"])?).context("ges flows --json")?;
         let rows = json["flows"].as_array().context("no flows in ges flows --json")?;
-        let remote = remote.to_string();
-        Ok(rows.iter().find(|row| row["remote"] == remote.as_str()).cloned())
+        Ok(rows.iter().find(|row| wanted(row)).cloned())
     }
 
     /// Verdict of the flow to `remote`: `protected`, `clear`, `transit`, `dropped`, `pending`, or
@@ -305,9 +308,7 @@ impl Agent {
     /// # Errors
     /// As [`Agent::flow`].
     pub fn verdict(&self, remote: IpAddr) -> Result<String> {
-        let row = self.flow(remote)?;
-        let verdict = row.as_ref().and_then(|row| row["verdict"].as_str());
-        Ok(verdict.unwrap_or("none").to_owned())
+        Ok(verdict_of(self.flow(remote)?.as_ref()))
     }
 
     /// Waits until the flow to `remote` has `verdict`.
@@ -315,12 +316,34 @@ impl Agent {
     /// # Errors
     /// If it has another one when time is up.
     pub fn wait_verdict(&self, remote: IpAddr, verdict: &str) -> Result<()> {
+        self.wait_flow(&format!("to {remote}"), verdict, || self.flow(remote))
+    }
+
+    /// Waits until a router's flow from `local`, a machine behind it, to `remote` has `verdict`.
+    /// `remote` may talk with others behind the router too, such as the management server.
+    ///
+    /// # Errors
+    /// If it has another one when time is up.
+    pub fn wait_verdict_from(&self, local: IpAddr, remote: IpAddr, verdict: &str) -> Result<()> {
+        let ends = [local, remote].map(|end| end.to_string());
+        let between =
+            |row: &Value| row["local"] == ends[0].as_str() && row["remote"] == ends[1].as_str();
+        let what = format!("from {local} to {remote}");
+        self.wait_flow(&what, verdict, || self.find_flow(between))
+    }
+
+    fn wait_flow(
+        &self,
+        what: &str,
+        verdict: &str,
+        flow: impl Fn() -> Result<Option<Value>>,
+    ) -> Result<()> {
         let mut last = String::new();
         wait_until(&format!("verdict {verdict}"), Duration::from_secs(10), || {
-            last = self.verdict(remote)?;
+            last = verdict_of(flow()?.as_ref());
             Ok(last == verdict)
         })
-        .with_context(|| format!("{} to {remote} is {last}", self.host.name))
+        .with_context(|| format!("{} {what} is {last}", self.host.name))
     }
 
     /// Waits until the agent uses the key of `epoch` or a later one for its first group.
@@ -415,4 +438,8 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
         .open(path)
         .with_context(|| format!("writing {}", path.display()))?;
     writeln!(file, "{text}").context("writing a token")
+}
+
+fn verdict_of(flow: Option<&Value>) -> String {
+    flow.and_then(|row| row["verdict"].as_str()).unwrap_or("none").to_owned()
 }

@@ -236,15 +236,18 @@ fn frames_of_other_machines_by_mode() {
         let agent = Agent::start(&pair.a, mode, Policy::Drop);
         let sniffer = Sniffer::open(&pair.b);
         let fence = Program::bind(&pair.a, "10.9.0.1:68");
-        let out = UdpFrame { mac_from: GUEST, ..UdpFrame::a_to_b((7000, 7000)) };
+        let ours = UdpFrame { mac_from: GUEST, ..UdpFrame::a_to_b((7000, 7000)) };
+        let out = UdpFrame { from: [10, 9, 0, 77], ..ours };
         inject_unchecked(&pair, out.bytes(&[], b"a guest's"));
+        // What this machine sends under an Ethernet address that the agent does not know.
+        inject_unchecked(&pair, ours.bytes(&[], b"our own"));
         let incoming = UdpFrame { mac_to: GUEST, ..UdpFrame::b_to_a((7000, 7000)) };
         inject(&pair.b, &incoming.bytes(&[], b"for a guest"));
         inject(&pair.b, &UdpFrame::b_to_a(FENCE).bytes(&[], b"fence"));
         assert_eq!(fence.next(), b"fence");
-        let left = sniffer.frames_from(GUEST).len();
-        assert_eq!(left, usize::from(mode == Mode::Open), "{mode:?}");
-        // The other host answers the guest's datagram with an ICMP error, which is ours to see.
+        let left = sniffer.frames_from(GUEST);
+        assert_eq!(left.len(), usize::from(mode == Mode::Open), "{mode:?}");
+        assert!(left.iter().all(|frame| frame.ends_with(b"a guest's")), "{mode:?}: our own left");
         let seen = agent.seen();
         let guests =
             seen.iter().filter(|seen| seen.bytes[10..22].windows(6).any(|mac| mac == GUEST));

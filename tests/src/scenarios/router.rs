@@ -186,7 +186,7 @@ fn host_to_plain(mode: &str) -> Result<()> {
     ensure!(inside.finish()?.clear(&row.a, &row.b) > 0, "the inside is not in clear");
     for v6 in [false, true] {
         a.wait_verdict(address(&row.b, v6), "protected")?;
-        agent.wait_verdict(address(&row.a, v6), "protected")?;
+        agent.wait_verdict_from(address(&row.b, v6), address(&row.a, v6), "protected")?;
         let said = a.ges(&["ping", "--require-protected", &address(&row.b, v6).to_string()])?;
         ensure!(said.contains("echo 1: "), "{said}");
     }
@@ -270,9 +270,10 @@ fn cascade() -> Result<()> {
     ensure!(inside.finish()?.clear(&row.a, &row.b) > 0, "the inside is not in clear");
     for v6 in [false, true] {
         a.wait_verdict(address(&row.b, v6), "protected")?;
-        agents[2].wait_verdict(address(&row.a, v6), "protected")?;
+        let (local, remote) = (address(&row.b, v6), address(&row.a, v6));
+        agents[2].wait_verdict_from(local, remote, "protected")?;
         for agent in &agents[..2] {
-            agent.wait_verdict(address(&row.a, v6), "transit")?;
+            agent.wait_verdict_from(local, remote, "transit")?;
         }
     }
     Ok(())
