@@ -96,6 +96,12 @@ impl Seen {
         self.young.insert(Self::short(ephemeral));
     }
 
+    fn forget(&mut self, ephemeral: &[u8; 32]) {
+        let short = Self::short(ephemeral);
+        self.young.remove(&short);
+        self.old.remove(&short);
+    }
+
     fn short(ephemeral: &[u8; 32]) -> [u8; 8] {
         let mut short = [0; 8];
         short.copy_from_slice(&ephemeral[..8]);
@@ -254,6 +260,17 @@ impl Engine {
         // In a packet of another flow it is no repeat: the answer would go to who did not ask.
         let same = lasting(&answer.request) == lasting(message);
         if !same || arrival.is_some_and(|at| !answer.is_asked_by(at.pair)) {
+            return false;
+        }
+        if let (Some(at), AnswerState::ExpectMpit { responder, index }) = (arrival, &answer.state)
+            && at.pair != answer.pair
+        {
+            // From the address that the question names, behind a copy from elsewhere. It gets an RGI of
+            // its own: whoever got the other has not shown that it receives here.
+            let (theirs, index) = (responder.ephemeral(), *index);
+            self.answers.by_initiator.remove(&id);
+            self.answers.seen.forget(&theirs);
+            self.forget_early(index);
             return false;
         }
         answer.repeats += 1;
@@ -469,8 +486,11 @@ impl Engine {
         if answer.refused >= REFUSED_PER_NEGOTIATION {
             return Err(DropReason::TooMany);
         }
-        let own = responder.proposal().pair.local.0;
-        let (pair, translated) = bound(answer.pair, answer.translated, own, arrival)?;
+        let (pair, translated) = (answer.pair, answer.translated);
+        // From where its RGI went: nothing else shows that its sender receives there.
+        if arrival.is_some_and(|at| at.pair != pair) {
+            return Err(DropReason::BadMessage);
+        }
         let read = responder.consume_mpit(keyring, message, rng, now.unix);
         let (agreement, cdn) = read.map_err(|reject| {
             answer.refused += u32::from(reject.fault() != Fault::Anybody);
@@ -482,7 +502,6 @@ impl Engine {
         // The MPIT need not come by the carrier of the DDE that was answered first.
         let via = arrival.map_or(answer.via, |arrival| arrival.via());
         answer.via = via;
-        (answer.pair, answer.translated) = (pair, translated);
         if self.owner_is_other(pair, &agreement, now) {
             return Err(DropReason::AddressTaken);
         }
@@ -682,23 +701,6 @@ fn ours_survives(own: &Negotiation, via: Via, theirs: &[u8; 32]) -> bool {
                 own.initiator.ephemeral() < *theirs
             }
         }
-}
-
-/// The pair that an MPIT is about, and the address by which its initiator knows itself if that is
-/// another. It comes from where the RGI said that the initiator is seen, which both ends know then; or
-/// from the flow's own address, if somebody else's copy of the DDE was quicker.
-fn bound(
-    pair: HostPair,
-    translated: Option<IpAddr>,
-    own: IpAddr,
-    arrival: Option<Arrival>,
-) -> Result<(HostPair, Option<IpAddr>), DropReason> {
-    match arrival.map(|arrival| arrival.pair) {
-        None => Ok((pair, translated)),
-        Some(came) if came == pair => Ok((pair, translated)),
-        Some(came) if came.local == pair.local && came.remote.0 == own => Ok((came, None)),
-        Some(_) => Err(DropReason::BadMessage),
-    }
 }
 
 fn keyring_of(

@@ -84,15 +84,15 @@ impl Engine {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         session.received(now.mono, opened.kind != Kind::Control);
-        if session.path.translated.is_some()
+        let moved = session.path.translated.is_some()
             && opened.counter + 1 == session.opener.highest()
-            && (session.wire[1], session.peer_port) != (meta.from, meta.from_port)
-        {
+            && (session.wire[1], session.peer_port) != (meta.from, meta.from_port);
+        let session: &Session = if moved {
             // The newest of all is from where the peer's NAT has it now.
             self.sessions.move_peer(shim.index, meta.from, meta.from_port);
-        }
-        let Some(session) = self.sessions.get(shim.index) else {
-            return Err(DropReason::NoSession);
+            self.sessions.get(shim.index).ok_or(DropReason::NoSession)?
+        } else {
+            session
         };
         match opened.kind {
             Kind::Control => {

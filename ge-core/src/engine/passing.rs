@@ -152,7 +152,7 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         let SeenDde { id, .. } = self.see_dde(message, now)?;
-        self.contest(message, place, arrival.pair, now);
+        self.contest(message, place, arrival, now);
         if place == Place::Source {
             self.note_question(message, arrival, now);
         }
@@ -184,11 +184,16 @@ impl Engine {
     /// Another agent asks for a flow that this router protects: it came up or moved in, or it is the
     /// other end that asks again. The router's session ends unless it is used from here on; and if
     /// the other agent is behind this router, the other end must know that the flow may change hands.
-    fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
+    fn contest(&mut self, message: &[u8], place: Place, arrival: Arrival, now: Now) {
+        let pair = arrival.pair;
+        let translated = self.known_path(pair).translated;
         let Some(keyring) = self.keyring.as_ref() else { return };
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
-        // An old question, sent again by whoever heard it, is no news.
-        if consume_dde(keyring, message, Binding::Fresh, now.unix).is_err() {
+        // An old question, or one about another flow, sent again by whoever heard it, is no news.
+        let Ok(dde) = consume_dde(keyring, message, Binding::Fresh, now.unix) else { return };
+        let (asked, came) = (dde.proposal.pair, arrival.flow());
+        let source = asked.local == came.local || translated == Some(asked.local.0);
+        if asked.remote != came.remote || !source {
             return;
         }
         own.contested = Some(now.mono);

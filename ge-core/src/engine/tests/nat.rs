@@ -144,6 +144,22 @@ fn a_copy_sent_ahead_draws_nothing_to_its_sender() {
 }
 
 #[test]
+fn nobody_claims_an_address_at_which_it_received_no_rgi() {
+    // Whoever is at NAT names the address of somebody else, and forges it from here on.
+    for forged_question in [false, true] {
+        let (mut inside, mut server) = (agent(INSIDE), agent(SERVER));
+        let dde = send(&mut inside, (INSIDE, SERVER));
+        let rgi = carry(&dde, (NAT, SERVER), &mut server);
+        if forged_question {
+            carry(&dde, (INSIDE, SERVER), &mut server);
+        }
+        let sent = carry(&rgi, (SERVER, INSIDE), &mut inside);
+        carry(&sent, (INSIDE, SERVER), &mut server);
+        assert!(row(&server, (SERVER, INSIDE)).is_none());
+    }
+}
+
+#[test]
 fn an_mpit_from_another_address_than_the_rgi_names_is_refused() {
     let (mut inside, mut server) = (agent(INSIDE), agent(SERVER));
     let dde = send(&mut inside, (INSIDE, SERVER));
