@@ -189,8 +189,11 @@ mod tests {
     #[test]
     fn kinds_of_ipv4() {
         let sealed = [0x16, 0xe9, 0x16, 0xe9, 0, 0, 0, 0];
-        let dns = [0x16, 0xe9, 0, 53, 0, 0, 0, 0];
+        // A NAT gives who is behind it another port.
+        let translated = [0x16, 0xe9, 0x4e, 0x20, 0, 0, 0, 0];
+        let dns = [0x4e, 0x20, 0, 53, 0, 0, 0, 0];
         assert_eq!(kind_of(&ipv4(17, &sealed)), Some(Kind::Sealed));
+        assert_eq!(kind_of(&ipv4(17, &translated)), Some(Kind::Sealed));
         assert_eq!(kind_of(&ipv4(17, &dns)), Some(Kind::Udp));
         assert_eq!(kind_of(&ipv4(6, &[0; 20])), Some(Kind::Tcp));
         assert_eq!(kind_of(&ipv4(47, &[0; 20])), Some(Kind::Other));
