@@ -117,6 +117,9 @@ pub const BETWEEN_WAIT: Duration = Duration::from_millis(1200);
 /// A refusal from further in is remembered so long: while it is, a router does not answer in place of
 /// who refused and is not heard this time.
 pub const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
+/// A router remembers so long that an agent further in answered later than it waits, and gives it
+/// [`BETWEEN_WAIT`] for this flow: longer than a session lasts until it is renewed.
+pub const LATE_LIFETIME: Duration = Duration::from_secs(300);
 /// When another agent asks for a flow that a router protects, the router's session is ended unless it
 /// was used or renewed within this time: one retry ladder, and a little.
 pub const HANDOVER: Duration = Duration::from_secs(4);

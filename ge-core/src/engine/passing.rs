@@ -21,8 +21,8 @@ use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    BETWEEN_WAIT, HANDOVER, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN,
-    UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, LATE_LIFETIME, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME,
+    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -50,6 +50,8 @@ pub(super) struct Passing {
     pub(super) questions: BTreeMap<HostPair, Question>,
     /// Flows that somebody further in refused, and until when that counts.
     refusals: BTreeMap<HostPair, Instant>,
+    /// Flows whose innermost agent answered after this router's patience, and until when that counts.
+    late: BTreeMap<HostPair, Instant>,
 }
 
 struct Asked {
@@ -80,6 +82,7 @@ impl Passing {
             withheld: BTreeMap::new(),
             questions: BTreeMap::new(),
             refusals: BTreeMap::new(),
+            late: BTreeMap::new(),
         }
     }
 
@@ -90,6 +93,7 @@ impl Passing {
 
     pub(super) fn len(&self) -> usize {
         let waiting = self.withheld.len().max(self.questions.len()).max(self.refusals.len());
+        let waiting = waiting.max(self.late.len());
         self.asked.len().max(self.tentative.len()).max(waiting)
     }
 }
@@ -159,6 +163,8 @@ impl Engine {
         let wait = match (place, self.mode()) {
             (Place::Source, _) | (Place::Between, Mode::Open) => return Ok(Passage::On),
             (Place::Between, Mode::Closed) => BETWEEN_WAIT,
+            // Else it would answer first again, each time the flow's ends are looked for.
+            (Place::Destination, _) if self.is_late(arrival.pair, now) => BETWEEN_WAIT,
             (Place::Destination, _) => self.unanswered_wait(arrival.flow().remote.0),
         };
         if self.answers.answered(message, arrival.pair) {
@@ -314,7 +320,8 @@ impl Engine {
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        self.passing.asked.remove(&header.sid_i);
+        let asked = self.passing.asked.remove(&header.sid_i);
+        self.note_late(asked.as_ref(), header, place, arrival, now);
         self.passing.refusals.remove(&arrival.pair);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
@@ -332,6 +339,33 @@ impl Engine {
         }
         self.send_along(arrival, &longer);
         Ok(Passage::Stop)
+    }
+
+    /// An agent further in answers, and this router had answered in its place or would have soon.
+    fn note_late(
+        &mut self,
+        asked: Option<&Asked>,
+        header: &Header,
+        place: Place,
+        arrival: Arrival,
+        now: Now,
+    ) {
+        let patience = self.unanswered_wait(arrival.flow().remote.0);
+        let late = asked.is_some_and(|asked| now.mono.since(asked.since) >= patience);
+        if place != Place::Destination || !(late || self.answers.has(header.sid_i)) {
+            return;
+        }
+        let known = &mut self.passing.late;
+        if known.len() >= PASSING && !known.contains_key(&arrival.pair) {
+            known.retain(|_, until| *until > now.mono);
+        }
+        if known.len() < PASSING || known.contains_key(&arrival.pair) {
+            known.insert(arrival.pair, now.mono + LATE_LIFETIME);
+        }
+    }
+
+    fn is_late(&self, pair: HostPair, now: Now) -> bool {
+        self.passing.late.get(&pair).is_some_and(|until| *until > now.mono)
     }
 
     fn nomatch_passes(

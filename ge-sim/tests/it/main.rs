@@ -12,6 +12,7 @@ mod epochs;
 mod floods;
 mod forgeries;
 mod impaired;
+mod late;
 mod losses;
 mod matrix;
 mod nats;
