@@ -137,6 +137,13 @@ impl Witness<'_> {
         Ok((longer, content))
     }
 
+    /// The flow that an RGI is about, as its initiator sees it.
+    #[must_use]
+    pub fn flow_of_rgi(&self, message: &[u8], unix: UnixTime) -> Option<HostPair> {
+        let (header, keys, _) = authentic(self.keyring, message, Kind::Rgi, unix).ok()?;
+        Rgi::open(&header, message, keys).ok().map(|rgi| rgi.path.pair)
+    }
+
     fn record(&self, rgi: &Rgi<'_>, said: &Said, unix: UnixTime) -> Record {
         let groups = || self.keyring.accepted_groups(unix).map(|(_, _, keys)| &keys.tag);
         let initiator = groups().map(|tag| tags::short(&tags::dde_tag(tag, &said.digest)));

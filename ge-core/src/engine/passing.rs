@@ -328,10 +328,17 @@ impl Engine {
         let witness = Witness { keyring, secret: &passing.secret, place };
         let (longer, content) =
             witness.add_record(message, rng, now.unix).map_err(|reject| reject.drop_reason())?;
-        if !content {
+        // Of another flow it says nothing about this one: whoever heard it can send it again.
+        let came = arrival.flow();
+        let about = if content && place != Place::Source {
+            None
+        } else {
+            witness.flow_of_rgi(message, now.unix)
+        };
+        if !content && about == Some(came) {
             self.unfounded(arrival.pair, now);
         }
-        if place == Place::Source {
+        if place == Place::Source && about.is_some_and(|about| about.remote == came.remote) {
             self.give_way(arrival.pair);
         }
         if longer == message {
@@ -379,7 +386,10 @@ impl Engine {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let answered =
             Answered::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
-        let asked = self.passing.asked.remove(&header.sid_i);
+        // Only of a question that passed here: whoever heard a NOMATCH can send it again elsewhere.
+        let asked = self.passing.asked.get(&header.sid_i);
+        let asked = asked.is_some_and(|asked| asked.arrival.pair == arrival.pair);
+        let asked = asked.then(|| self.passing.asked.remove(&header.sid_i)).flatten();
         if self.is_way_back(arrival) && answered.mode == Mode::Open {
             return Ok(Passage::On);
         }
@@ -394,7 +404,9 @@ impl Engine {
                 }
             }
             (Place::Destination, Mode::Closed) => {
-                self.heard_refusal(arrival.pair, now);
+                if asked.is_some() {
+                    self.heard_refusal(arrival.pair, now);
+                }
                 // Who asked can be protected up to here, and so the refusal is about the part in
                 // clear: nobody nearer to the source may take the rest upon itself.
                 if asked.is_some_and(|asked| self.could_answer(&asked.message, now)) {
