@@ -117,6 +117,9 @@ pub const BETWEEN_WAIT: Duration = Duration::from_millis(1200);
 /// A refusal from further in is remembered so long: while it is, a router does not answer in place of
 /// who refused and is not heard this time.
 pub const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
+/// An open router that could not protect the flow itself waits so long for who refused before to
+/// refuse again: a little longer than the last of those takes, [`BETWEEN_WAIT`].
+pub const REFUSED_AGAIN_WAIT: Duration = Duration::from_millis(1500);
 /// When another agent asks for a flow that a router protects, the router's session is ended unless it
 /// was used or renewed within this time: one retry ladder, and a little.
 pub const HANDOVER: Duration = Duration::from_secs(4);

@@ -21,8 +21,8 @@ use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    BETWEEN_WAIT, HANDOVER, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME, UNANSWERED_AGAIN,
-    UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, PASSING, REFUSAL_LIFETIME, REFUSED_AGAIN_WAIT, TENTATIVE_LIFETIME,
+    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -184,7 +184,7 @@ impl Engine {
     /// Another agent asks for a flow that this router protects: it came up or moved in, or it is the
     /// other end that asks again. The router's session ends unless it is used from here on; and if
     /// the other agent is behind this router, the other end must know that the flow may change hands.
-    fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
+    pub(super) fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         // An old question, sent again by whoever heard it, is no news.
@@ -255,13 +255,26 @@ impl Engine {
             return;
         }
         let refusal = self.passing.refusals.get(&arrival.pair);
-        let refused =
-            refusal.is_some_and(|until| *until > now.mono) && self.could_answer(&message, now);
-        let result = if place == Place::Destination && !refused {
+        let refused = refusal.is_some_and(|until| *until > now.mono);
+        let could = refused && self.could_answer(&message, now);
+        // Whoever refused answers itself, if it is still there, and later perhaps: an open NOMATCH before
+        // its own would let packets go that are refused.
+        let since = self.passing.asked.get(&id).map_or(now.mono, |asked| asked.since);
+        let heard_by = since + REFUSED_AGAIN_WAIT;
+        if place == Place::Destination
+            && refused
+            && !could
+            && self.mode() == Mode::Open
+            && now.mono < heard_by
+        {
+            self.timers.set(heard_by, Timer::Unanswered(id));
+            return;
+        }
+        let result = if place == Place::Destination && !could {
             self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         } else {
             self.passing.asked.remove(&id);
-            let word = if refused { Word::ForGood } else { Word::Own };
+            let word = if could { Word::ForGood } else { Word::Own };
             let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
             self.see_dde(&message, now)
                 .and_then(|seen| self.refuse_passing(&seen, place, word, back, now))
@@ -397,7 +410,7 @@ impl Engine {
     pub(super) fn unfounded(&mut self, pair: HostPair, now: Now) {
         let Some(own) = self.pit.get(pair).and_then(Row::protected) else { return };
         if own.theirs {
-            self.send_yield(own.current, now);
+            self.send_news(own.current, now);
         } else {
             self.turn_dropped(pair, NegotiationResult::Refused, now);
         }
