@@ -19,7 +19,7 @@ use crate::now::Instant;
 use crate::origin::Source;
 use crate::timer::Timer;
 use crate::wire::dprp::dde::lasting;
-use crate::wire::dprp::{self, Kind, Place};
+use crate::wire::dprp::{self, Kind};
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
 use core::net::IpAddr;
 use core::time::Duration;
@@ -376,9 +376,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         self.may_refuse(Source::of(pair.remote.0), now)?;
         // Others may have taken the flow over, and a session whose other end is gone hides it.
-        if via.is_clear() {
-            self.contest(message, Place::Destination, pair, now);
-        }
+        self.contest_in_clear(message, via, pair, now);
         let router = !self.is_local(pair.local.0);
         let word = if self.is_wary(pair, now) { Word::AsClosed } else { Word::Own };
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;

@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Phase, Row, RowState, SealedPath};
+use super::row::{Phase, Row, RowState, SealedPath, Via};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, Word, consume_dde};
@@ -184,7 +184,7 @@ impl Engine {
     /// Another agent asks for a flow that this router protects: it came up or moved in, or it is the
     /// other end that asks again. The router's session ends unless it is used from here on; and if
     /// the other agent is behind this router, the other end must know that the flow may change hands.
-    pub(super) fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
+    fn contest(&mut self, message: &[u8], place: Place, pair: HostPair, now: Now) {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let Some(own) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         // An old question, sent again by whoever heard it, is no news.
@@ -196,6 +196,13 @@ impl Engine {
         self.timers.set(now.mono + HANDOVER, Timer::Handover(pair));
         if place == Place::Source {
             self.send_yield(index, now);
+        }
+    }
+
+    /// The same by a question to this agent itself, which it answers with NOMATCH.
+    pub(super) fn contest_in_clear(&mut self, message: &[u8], via: Via, pair: HostPair, now: Now) {
+        if via.is_clear() {
+            self.contest(message, Place::Destination, pair, now);
         }
     }
 
