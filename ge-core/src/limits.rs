@@ -120,6 +120,9 @@ pub const REFUSAL_LIFETIME: Duration = Duration::from_secs(60);
 /// A router remembers so long that an agent further in answered later than it waits, and gives it
 /// [`BETWEEN_WAIT`] for this flow: longer than a session lasts until it is renewed.
 pub const LATE_LIFETIME: Duration = Duration::from_secs(300);
+/// An open router that could not protect the flow itself waits so long for who refused before to
+/// refuse again: a little longer than the last of those takes, [`BETWEEN_WAIT`].
+pub const REFUSED_AGAIN_WAIT: Duration = Duration::from_millis(1500);
 /// When another agent asks for a flow that a router protects, the router's session is ended unless it
 /// was used or renewed within this time: one retry ladder, and a little.
 pub const HANDOVER: Duration = Duration::from_secs(4);

@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Phase, Row, RowState, SealedPath};
+use super::row::{Phase, Row, RowState, SealedPath, Via};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, Word, consume_dde};
@@ -21,8 +21,8 @@ use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
 use crate::limits::{
-    BETWEEN_WAIT, HANDOVER, LATE_LIFETIME, PASSING, REFUSAL_LIFETIME, TENTATIVE_LIFETIME,
-    UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
+    BETWEEN_WAIT, HANDOVER, LATE_LIFETIME, PASSING, REFUSAL_LIFETIME, REFUSED_AGAIN_WAIT,
+    TENTATIVE_LIFETIME, UNANSWERED_AGAIN, UNANSWERED_REPEATS, UNANSWERED_WAIT,
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
@@ -210,6 +210,13 @@ impl Engine {
         }
     }
 
+    /// The same by a question to this agent itself, which it answers with NOMATCH.
+    pub(super) fn contest_in_clear(&mut self, message: &[u8], via: Via, pair: HostPair, now: Now) {
+        if via.is_clear() {
+            self.contest(message, Place::Destination, pair, now);
+        }
+    }
+
     /// Another agent asked for the flow a while ago. If no packet of it came here since, they take
     /// another way, or none: the row would only show what was.
     pub(super) fn handover_over(&mut self, pair: HostPair, now: Now) {
@@ -266,13 +273,26 @@ impl Engine {
             return;
         }
         let refusal = self.passing.refusals.get(&arrival.pair);
-        let refused =
-            refusal.is_some_and(|until| *until > now.mono) && self.could_answer(&message, now);
-        let result = if place == Place::Destination && !refused {
+        let refused = refusal.is_some_and(|until| *until > now.mono);
+        let could = refused && self.could_answer(&message, now);
+        // Whoever refused answers itself, if it is still there, and later perhaps: an open NOMATCH before
+        // its own would let packets go that are refused.
+        let since = self.passing.asked.get(&id).map_or(now.mono, |asked| asked.since);
+        let heard_by = since + REFUSED_AGAIN_WAIT;
+        if place == Place::Destination
+            && refused
+            && !could
+            && self.mode() == Mode::Open
+            && now.mono < heard_by
+        {
+            self.timers.set(heard_by, Timer::Unanswered(id));
+            return;
+        }
+        let result = if place == Place::Destination && !could {
             self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         } else {
             self.passing.asked.remove(&id);
-            let word = if refused { Word::ForGood } else { Word::Own };
+            let word = if could { Word::ForGood } else { Word::Own };
             let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
             self.see_dde(&message, now)
                 .and_then(|seen| self.refuse_passing(&seen, place, word, back, now))
@@ -448,7 +468,7 @@ impl Engine {
     pub(super) fn unfounded(&mut self, pair: HostPair, now: Now) {
         let Some(own) = self.pit.get(pair).and_then(Row::protected) else { return };
         if own.theirs {
-            self.send_yield(own.current, now);
+            self.send_news(own.current, now);
         } else {
             self.turn_dropped(pair, NegotiationResult::Refused, now);
         }

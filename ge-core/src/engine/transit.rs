@@ -40,6 +40,11 @@ impl Engine {
             Some(_) | None => None,
         };
         if before.is_none() {
+            // The other end of a session of ours must not take the flow for protected any longer.
+            if let Some(index) = self.pit.get(pair).and_then(Row::protected).map(|own| own.current)
+            {
+                self.send_end(index, now);
+            }
             self.forget_row(pair);
         }
         let until = now.mono + REJECT_AFTER_TIME + TENTATIVE_LIFETIME;
