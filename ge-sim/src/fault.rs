@@ -17,6 +17,15 @@ pub enum Fault {
     Heal(NodeId, NodeId),
     /// A link, one direction, takes packets up to this size.
     Mtu(NodeId, NodeId, u16),
+    /// A machine hands what it has for another one to this neighbour from now on.
+    Route {
+        /// The machine whose route it is.
+        at: NodeId,
+        /// Whom it leads to.
+        to: NodeId,
+        /// The neighbour.
+        next: NodeId,
+    },
     /// An agent dies without a word.
     Crash(NodeId),
     /// An agent starts; `cached`: it still has its keys.

@@ -140,6 +140,7 @@ impl Sim {
             Fault::Mtu(from, to, mtu) => {
                 self.net.mtu.insert((from, to), mtu);
             }
+            Fault::Route { at, to, next } => self.route(at, to, next),
             Fault::Crash(id) => self.crash(id),
             Fault::Start { node, cached } => self.restart(node, cached),
             Fault::Stop(id) => self.stop(id),

@@ -18,6 +18,7 @@ mod matrix;
 mod nats;
 mod path_change;
 mod paths;
+mod route_change;
 mod rule;
 mod seeds;
 mod sessions;
