@@ -393,7 +393,7 @@ impl Engine {
     ) -> Result<(), DropReason> {
         self.may_refuse(Source::of(pair.remote.0), now)?;
         // Others may have taken the flow over, and a session whose other end is gone hides it.
-        self.contest_in_clear(message, via, pair, now);
+        self.contest_in_clear(message, arrival, now);
         let router = !self.is_local(pair.local.0);
         let word = if self.is_wary(pair, now) { Word::AsClosed } else { Word::Own };
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;

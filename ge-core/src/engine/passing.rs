@@ -13,7 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
-use super::row::{Phase, Row, RowState, SealedPath, Via};
+use super::row::{Phase, Row, RowState, SealedPath};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
 use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, Word, consume_dde};
@@ -211,9 +211,9 @@ impl Engine {
     }
 
     /// The same by a question to this agent itself, which it answers with NOMATCH.
-    pub(super) fn contest_in_clear(&mut self, message: &[u8], via: Via, pair: HostPair, now: Now) {
-        if via.is_clear() {
-            self.contest(message, Place::Destination, pair, now);
+    pub(super) fn contest_in_clear(&mut self, message: &[u8], arrival: Option<Arrival>, now: Now) {
+        if let Some(arrival) = arrival {
+            self.contest(message, Place::Destination, arrival, now);
         }
     }
 
