@@ -67,6 +67,7 @@ pub fn all() -> Vec<Scenario> {
         scenarios::paths::LIST,
         scenarios::groups::LIST,
         scenarios::moving::LIST,
+        scenarios::path_change::LIST,
         scenarios::policy::LIST,
         scenarios::carrier::LIST,
         scenarios::matrix::LIST,

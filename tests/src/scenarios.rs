@@ -12,6 +12,7 @@ pub(crate) mod matrix;
 pub(crate) mod moving;
 pub(crate) mod mtu;
 pub(crate) mod outsider;
+pub(crate) mod path_change;
 pub(crate) mod paths;
 pub(crate) mod policy;
 pub(crate) mod programs;
