@@ -12,6 +12,7 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod budget;
 mod carrier;
 mod changes;
 mod control;
@@ -28,6 +29,7 @@ mod outgoing;
 mod passing;
 mod row;
 mod sealing;
+mod seen;
 mod sessions;
 mod snapshot;
 mod sticky;
@@ -57,7 +59,8 @@ use crate::reassembly::EchoReassembly;
 use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
-use answer::{Answers, Budget};
+use answer::Answers;
+use budget::Budget;
 use carrier::Carriers;
 use changes::Changes;
 use core::net::IpAddr;

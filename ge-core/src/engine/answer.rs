@@ -5,6 +5,7 @@ use super::carrier::Numbers;
 use super::early::Early;
 use super::incoming::Arrival;
 use super::row::{Negotiation, Phase, Protected, Row, RowState, Via};
+use super::seen::Seen;
 use crate::addr::WireAddr;
 use crate::dprp::{Agreement, Fault, ReceivedDde, Responder, SessionParameters, Word, consume_dde};
 use crate::flow::HostPair;
@@ -12,8 +13,7 @@ use crate::id::Interface;
 use crate::io::{Output, Transmit};
 use crate::limits::{
     ANSWERED_LIFETIME, CDN_WAIT, DATA_PORT, GLARE_WAIT, NAT_OWNER_HEARD_WITHIN, NEGOTIATIONS,
-    OWNER_HEARD_WITHIN, REFUSED_PER_NEGOTIATION, REPEATS, RESPONDER_LIFETIME, SEEN_EPHEMERALS,
-    TIMESTAMP_WINDOW,
+    OWNER_HEARD_WITHIN, REFUSED_PER_NEGOTIATION, REPEATS, RESPONDER_LIFETIME,
 };
 use crate::now::Instant;
 use crate::origin::Source;
@@ -23,7 +23,7 @@ use crate::wire::dprp::{self, Kind};
 use crate::{DropReason, NegotiationId, Now, SessionIndex};
 use core::net::IpAddr;
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What this agent remembers as responder.
 #[derive(Default)]
@@ -72,58 +72,6 @@ enum AnswerState {
     Confirmed { unsent: Option<Arrival> },
     /// NOMATCH was sent.
     Refused,
-}
-
-/// Ephemeral keys of requests already answered: two generations, each one time-stamp window long.
-#[derive(Default)]
-struct Seen {
-    young: BTreeSet<[u8; 8]>,
-    old: BTreeSet<[u8; 8]>,
-    since: Instant,
-}
-
-impl Seen {
-    fn contains(&self, ephemeral: &[u8; 32]) -> bool {
-        let short = Self::short(ephemeral);
-        self.old.contains(&short) || self.young.contains(&short)
-    }
-
-    fn insert(&mut self, ephemeral: &[u8; 32], now: Instant) {
-        if now.since(self.since) >= TIMESTAMP_WINDOW || self.young.len() >= SEEN_EPHEMERALS {
-            self.old = std::mem::take(&mut self.young);
-            self.since = now;
-        }
-        self.young.insert(Self::short(ephemeral));
-    }
-
-    fn forget(&mut self, ephemeral: &[u8; 32]) {
-        let short = Self::short(ephemeral);
-        self.young.remove(&short);
-        self.old.remove(&short);
-    }
-
-    fn short(ephemeral: &[u8; 32]) -> [u8; 8] {
-        let mut short = [0; 8];
-        short.copy_from_slice(&ephemeral[..8]);
-        short
-    }
-}
-
-/// So many per second.
-#[derive(Default)]
-pub(super) struct Budget {
-    second: Instant,
-    used: u32,
-}
-
-impl Budget {
-    pub(super) fn take(&mut self, limit: u32, now: Instant) -> bool {
-        if now.since(self.second) >= Duration::from_secs(1) {
-            *self = Self { second: now, used: 0 };
-        }
-        self.used += 1;
-        self.used <= limit
-    }
 }
 
 impl Answers {
