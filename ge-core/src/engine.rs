@@ -27,6 +27,7 @@ mod negotiate;
 mod observe;
 mod outgoing;
 mod passing;
+mod repeated;
 mod row;
 mod sealing;
 mod seen;

@@ -13,6 +13,7 @@
 
 use super::Engine;
 use super::incoming::Arrival;
+use super::repeated::Repeated;
 use super::row::{Phase, Row, RowState, SealedPath};
 use super::withheld::{Question, Withheld};
 use crate::addr::{FlowAddr, WireAddr};
@@ -40,6 +41,8 @@ pub(super) struct Passing {
     secret: Secret32,
     /// DDEs for machines it stands for, until somebody behind it answers.
     asked: BTreeMap<NegotiationId, Asked>,
+    /// Questions of them that this router repeated itself.
+    repeated: Repeated,
     /// Sessions whose CDN has not passed yet.
     tentative: BTreeMap<NegotiationId, (Tentative, Instant)>,
     /// Sessions that pass, by where their datagrams go.
@@ -77,6 +80,7 @@ impl Passing {
         Self {
             secret,
             asked: BTreeMap::new(),
+            repeated: Repeated::default(),
             tentative: BTreeMap::new(),
             sealed: BTreeMap::new(),
             withheld: BTreeMap::new(),
@@ -156,6 +160,7 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         let SeenDde { id, .. } = self.see_dde(message, now)?;
+        self.passing.repeated.asked_again(id);
         self.contest(message, place, arrival, now);
         if place == Place::Source {
             self.note_question(message, arrival, now);
@@ -268,6 +273,7 @@ impl Engine {
         let again = asked.place == Place::Destination && asked.repeats <= UNANSWERED_REPEATS;
         let (message, arrival, place) = (asked.message.clone(), asked.arrival, asked.place);
         if again {
+            self.passing.repeated.note(id, now.mono);
             self.send_along(arrival, &message);
             self.timers.set(now.mono + UNANSWERED_AGAIN, Timer::Unanswered(id));
             return;
@@ -348,6 +354,9 @@ impl Engine {
         let witness = Witness { keyring, secret: &passing.secret, place };
         let (longer, content) =
             witness.add_record(message, rng, now.unix).map_err(|reject| reject.drop_reason())?;
+        if passing.repeated.is_surplus(header.sid_i) {
+            return Ok(Passage::Stop);
+        }
         // Of another flow it says nothing about this one: whoever heard it can send it again.
         let came = arrival.flow();
         let about = if content && place != Place::Source {
@@ -406,6 +415,9 @@ impl Engine {
         let keyring = self.keyring.as_ref().ok_or(DropReason::BadMac)?;
         let answered =
             Answered::read(keyring, message, now.unix).map_err(|reject| reject.drop_reason())?;
+        if self.passing.repeated.is_surplus(header.sid_i) {
+            return Ok(Passage::Stop);
+        }
         // Only of a question that passed here: whoever heard a NOMATCH can send it again elsewhere.
         let asked = self.passing.asked.get(&header.sid_i);
         let asked = asked.is_some_and(|asked| asked.arrival.pair == arrival.pair);
