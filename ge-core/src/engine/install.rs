@@ -8,7 +8,9 @@ use crate::flow::{FlowKey, HostPair};
 use crate::keyring::{Keyring, KeyringError};
 use crate::limits::{OPEN_HOLD, pit_rows};
 use crate::membership::Membership;
+use crate::mode::Transit;
 use crate::timer::Timer;
+use crate::wire::dprp::Consent;
 
 impl Engine {
     /// Puts a membership in force. An older version than the present one is ignored: policy never
@@ -21,6 +23,9 @@ impl Engine {
             return Ok(());
         }
         let keyring = Keyring::new(&self.identity, &membership)?;
+        if self.is_stricter(&keyring, &membership) {
+            self.forget_others_sessions();
+        }
         self.keyring = Some(keyring);
         self.mode = membership.mode;
         if !membership.observe {
@@ -33,6 +38,27 @@ impl Engine {
         self.reconsider_pending_rows(now);
         self.check_all_sessions(now);
         Ok(())
+    }
+
+    /// What this agent asks of sessions of others has changed, and it asks something.
+    fn is_stricter(&self, keyring: &Keyring, membership: &Membership) -> bool {
+        let consent = keyring.consent();
+        let ids = |of: &Membership| of.groups.iter().map(|group| group.id).collect::<Vec<_>>();
+        let same = self.keyring.as_ref().is_some_and(|present| present.consent() == consent)
+            && self.membership.as_ref().is_some_and(|present| ids(present) == ids(membership));
+        !same && !matches!(consent, Consent::Open | Consent::Closed(Transit::Any))
+    }
+
+    /// Sessions of others that were let pass under another policy: their ends ask again, and hear
+    /// what holds now.
+    fn forget_others_sessions(&mut self) {
+        for pair in self.pairs() {
+            let others =
+                matches!(self.pit.get(pair), Some(Row { state: RowState::Transit(_), .. }));
+            if others {
+                self.forget_row(pair);
+            }
+        }
     }
 
     /// Whether the held packets of a flow may pass follows the mode in force, not the one in which

@@ -14,6 +14,7 @@ use ge_core::wire::dprp::{Kind, peek};
 use ge_core::wire::icmp::emit_echo;
 use ge_core::wire::{ip, protocol};
 use ge_core::{GroupId, SessionIndex, Transit};
+use ge_sim::Traffic;
 use ge_sim::adversary::craft::confirm;
 use ge_sim::adversary::insider::Opened;
 use ge_sim::adversary::{Origin, carry, readdress};
@@ -183,6 +184,23 @@ fn router_that_closes_between_mpit_and_cdn_commits_nothing() {
         let transit = chain.row(&sim, 1).is_some_and(|row| row.verdict == "transit");
         assert_eq!(transit, passes, "after {after:?}");
     }
+}
+
+/// A router that is closed to everything lets no session pass any longer that it let pass before.
+#[test]
+fn router_that_closes_ends_what_it_let_pass() {
+    let mut plan = plan("s1c T1o d1c");
+    plan.routers[0].agent.transit = Transit::Strict;
+    let (mut sim, chain) = world(1, true, 1, &plan);
+    sim.flow(chain.source(), chain.destination(), Traffic::Datagrams(300), ms(100));
+    sim.run_for(s(3)).unwrap();
+    assert_eq!(chain.row(&sim, 1).map(|row| row.verdict), Some("transit"));
+    sim.at(ms(1), Fault::Mode(chain.path[1], Closed));
+    sim.run_for(s(1)).unwrap();
+    let since = sim.now();
+    sim.run_for(s(20)).unwrap();
+    let tally = sim.check.tally(chain.source(), chain.destination(), since, sim.now() - 300_000);
+    assert_eq!((tally.sealed, tally.clear), (0, 0), "{tally:?}");
 }
 
 /// A member that is off the path asks in another machine's name. The answer goes to that machine, and
