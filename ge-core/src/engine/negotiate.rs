@@ -432,6 +432,8 @@ impl Engine {
         self.event(Event::Negotiated { pair, result, took });
         match said.mode {
             Mode::Open if protected => {} // its keys are good as long as they are
+            // The peer may not know the new epoch yet, and behind a NAT only this end could ask anew.
+            Mode::Closed if protected && self.is_behind_nat(pair) => {}
             Mode::Open if !self.may_pass(pair.remote.0, now) => {
                 self.turn_dropped(pair, result, now);
             }
@@ -440,6 +442,10 @@ impl Engine {
             Mode::Closed => self.turn_dropped(pair, result, now),
         }
         Ok(())
+    }
+
+    fn is_behind_nat(&self, pair: HostPair) -> bool {
+        self.current_session(pair).is_some_and(|session| session.path.seen_as.is_some())
     }
 
     fn background_nomatch(&mut self, pair: HostPair, now: Now) {
