@@ -398,7 +398,8 @@ pub(crate) fn reference(certificate: &[u8]) -> [u8; 8] {
     short
 }
 
-fn decision(keyring: &Keyring, sids: Sids, path: &MpitPath) -> Vec<u8> {
+/// What both ends sign, as an MPIT says it.
+pub(super) fn decision(keyring: &Keyring, sids: Sids, path: &MpitPath) -> Vec<u8> {
     Decision {
         domain: keyring.domain(),
         sids,

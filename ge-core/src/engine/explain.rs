@@ -6,12 +6,12 @@ use super::Engine;
 use super::row::{Row, RowState};
 use super::snapshot::agents;
 use crate::Now;
-use crate::cert::CertRole;
+use crate::cert::{CertRole, Certificate};
 use crate::dprp::{NoMatch, RefusedPath, reference};
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Denial, NegotiationResult, Outlook, PathAgent, Speaker};
-use crate::wire::dprp::{Consent, Place};
+use crate::wire::dprp::{Consent, Place, Standing};
 
 impl Engine {
     /// What is known about a pair before anybody is asked.
@@ -54,15 +54,10 @@ impl Engine {
     /// Keeps what a NOMATCH said.
     pub(super) fn note_nomatch(&mut self, pair: HostPair, said: &NoMatch) {
         let by = Speaker {
-            agent: Some(said.peer.agent),
-            certificate: said.certificate,
-            router: Some(said.peer.role == CertRole::Router),
-            speaks_for: said.standing.router,
-            mode: said.standing.mode,
-            transit: None,
             place: said.place,
             shares_group: said.shares_group,
             relays: said.mode != said.standing.mode,
+            ..end(&said.peer, said.certificate, said.standing)
         };
         self.note(pair, Denial { by, end: None, path: Vec::new() });
     }
@@ -71,17 +66,7 @@ impl Engine {
     pub(super) fn note_refused(&mut self, pair: HostPair, said: RefusedPath) {
         let path = agents(&said.records);
         let Some(by) = path.iter().find(|agent| agent.certificate == said.by) else { return };
-        let end = Speaker {
-            agent: Some(said.peer.agent),
-            certificate: said.certificate,
-            router: Some(said.peer.role == CertRole::Router),
-            speaks_for: said.standing.router,
-            mode: said.standing.mode,
-            transit: None,
-            place: Place::Destination,
-            shares_group: true,
-            relays: false,
-        };
+        let end = end(&said.peer, said.certificate, said.standing);
         self.note(pair, Denial { by: Speaker::from(by), end: Some(end), path });
     }
 
@@ -108,5 +93,20 @@ impl From<&PathAgent> for Speaker {
             shares_group: agent.shares_group,
             relays: false,
         }
+    }
+}
+
+/// The other end of a negotiation, by its certificate, as one that would protect the flow.
+fn end(peer: &Certificate, certificate: [u8; 8], standing: Standing) -> Speaker {
+    Speaker {
+        agent: Some(peer.agent),
+        certificate,
+        router: Some(peer.role == CertRole::Router),
+        speaks_for: standing.router,
+        mode: standing.mode,
+        transit: None,
+        place: Place::Destination,
+        shares_group: true,
+        relays: false,
     }
 }

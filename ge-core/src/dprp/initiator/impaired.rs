@@ -7,14 +7,13 @@ use super::tests::{Scene, keys};
 use super::*;
 use crate::addr::WireAddr;
 use crate::crypto::sign;
-use crate::dprp::between::Witness;
+use crate::dprp::between::{Witness, decision};
 use crate::dprp::consume_dde;
 use crate::dprp::domain::{Domain, NOW, parameters, proposal, rng};
 use crate::dprp::offer::Peer;
 use crate::dprp::path::{Use, seal};
 use crate::dprp::received::{SeenDde, Word, create_nomatch};
 use crate::dprp::responder::Responder;
-use crate::dprp::transcript::Decision;
 use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::{Place, peek};
 
@@ -55,21 +54,7 @@ fn impaired(scene: &mut Scene, change: impl FnOnce(&mut MpitPath), signs: bool) 
 }
 
 fn text(own: &Keyring, sids: Sids, path: &MpitPath) -> Vec<u8> {
-    let decision = Decision {
-        domain: own.domain(),
-        sids,
-        e_i: &path.e_i,
-        e_r: &path.e_r,
-        flow: &path.flow,
-        timestamp: path.timestamp,
-        records: &path.records,
-        table: &path.table,
-        initiator: path.initiator,
-        responder: path.responder,
-        cert_i_hash: &crypto::sha256(&[&path.certificate]),
-        cert_r_hash: &path.responder_certificate_hash,
-    };
-    transcript::mpit_text(&decision.emit())
+    transcript::mpit_text(&decision(own, sids, path))
 }
 
 /// What the responder, and a router that said something about the path, make of it.
