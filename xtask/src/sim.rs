@@ -8,7 +8,7 @@ use anyhow::Result;
 pub(crate) fn run(seeds: u64) -> Result<Counts> {
     let seeds = seeds.to_string();
     let simulator = ["run", "--release", "--package", "ge-sim", "--"];
-    let args = [&simulator[..], &["run", "--world", "all", "--safety", "--seeds", &seeds]].concat();
+    let args = [&simulator[..], &["run", "--world", "all", "--seeds", &seeds]].concat();
     let counts = cargo::count(&args, |_| false)?;
     Ok(if counts == Counts::default() { Counts::one(true) } else { counts })
 }

@@ -95,6 +95,9 @@ pub struct Answered {
     /// It refuses whoever nearer to the source asks: it says so, or is itself the last agent of the
     /// path and closed. Somebody in between who refuses may still be content with other ends.
     pub is_final: bool,
+    /// A router of the source's side refuses what it could not protect itself. Whoever is nearer to the
+    /// source comes first, and may still find an end of its own.
+    pub is_source_side: bool,
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
@@ -339,7 +342,8 @@ impl Answered {
         let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &facts.e_i));
         Ok(Self {
             mode: facts.word(),
-            is_final: facts.refuses
+            is_source_side: facts.refuses && facts.place == Place::Source,
+            is_final: facts.refuses && facts.place != Place::Source
                 || facts.place == Place::Destination && facts.standing.mode == Mode::Closed,
             shares: !facts.refuses
                 && facts.place == Place::Destination

@@ -255,6 +255,9 @@ pub enum Word {
     /// An open agent takes nothing of this flow in clear, as a closed one: it was protected once, or
     /// must be. As the other end's partner it would be content.
     AsClosed,
+    /// A closed agent protects the flow from here on with somebody who refused it to who asks: what is
+    /// before it may be in clear, if everybody there is content.
+    AsOpen,
     /// Somebody further on refuses the flow, whoever could protect it.
     ForGood,
 }
@@ -278,6 +281,7 @@ pub(super) fn create_nomatch(
         standing: match word {
             Word::Own | Word::ForGood => own_standing(keyring, router),
             Word::AsClosed => Standing { mode: Mode::Closed, router },
+            Word::AsOpen => Standing { mode: Mode::Open, router },
         },
         place,
         refuses: word == Word::ForGood,

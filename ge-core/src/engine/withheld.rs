@@ -29,6 +29,8 @@ pub(super) struct Withheld {
     dde: SeenDde,
     /// Said by an open agent: the inner one may let its packets go.
     open: bool,
+    /// Said by another router of the source's side: it stands unless this one finds an end.
+    stands: bool,
     arrival: Arrival,
 }
 
@@ -69,9 +71,16 @@ impl Engine {
             return Ok(None);
         }
         // The flow is the other side's, which this router protects it with: that a machine inside
-        // could not be protected itself is no news.
+        // could not be protected itself is no news to it, but it need not wait for an answer.
         if !open && self.pit.get(pair).and_then(Row::protected).is_some_and(|own| own.theirs) {
-            return Ok(Some(Passage::Stop));
+            let asked = self.passing.questions.get(&pair, now.mono);
+            let waits = asked.is_some_and(|asked| asked.dde.id == answered.dde.id && !asked.closed);
+            return if waits {
+                self.refuse_passing(&answered.dde, Place::Source, Word::AsOpen, arrival, now)
+                    .map(Some)
+            } else {
+                Ok(Some(Passage::Stop))
+            };
         }
         if answered.is_final && !answered.shares {
             return Ok(None);
@@ -94,6 +103,12 @@ impl Engine {
         }
         self.passing.questions.take(&pair, now.mono);
         match self.known(pair) {
+            Known::Protected if !open => {
+                return self
+                    .refuse_passing(&answered.dde, Place::Source, Word::AsOpen, arrival, now)
+                    .map(Some);
+            }
+            Known::Clear if answered.is_source_side => return Ok(None),
             Known::Protected | Known::Clear => return Ok(Some(pass)),
             Known::Others => return Ok(answered.shares.then_some(pass)),
             Known::Dropped => {
@@ -113,8 +128,8 @@ impl Engine {
         if full && !self.passing.withheld.contains_key(&pair) {
             return Err(DropReason::TableFull);
         }
-        let (message, dde) = (message.to_vec(), answered.dde);
-        self.passing.withheld.insert(pair, Withheld { message, dde, open, arrival });
+        let (message, dde, stands) = (message.to_vec(), answered.dde, answered.is_source_side);
+        self.passing.withheld.insert(pair, Withheld { message, dde, open, stands, arrival });
         Ok(Some(Passage::Stop))
     }
 
@@ -194,16 +209,18 @@ impl Engine {
             }
             return;
         };
-        let Withheld { message, dde, open, arrival } = withheld;
-        match self.known(pair) {
-            Known::Protected | Known::Clear if open => self.send_along(arrival, &message),
-            Known::Dropped => {
-                let refused = self.refuse_passing(&dde, Place::Source, Word::ForGood, arrival, now);
-                if let Err(reason) = refused {
-                    self.dropped_in(reason);
-                }
+        let Withheld { message, dde, open, stands, arrival } = withheld;
+        let word = match self.known(pair) {
+            Known::Protected if open => return self.send_along(arrival, &message),
+            Known::Clear if open || stands => {
+                return self.send_along(arrival, &message);
             }
-            _ => {}
+            Known::Protected => Word::AsOpen,
+            Known::Dropped => Word::ForGood,
+            _ => return,
+        };
+        if let Err(reason) = self.refuse_passing(&dde, Place::Source, word, arrival, now) {
+            self.dropped_in(reason);
         }
     }
 }

@@ -154,15 +154,26 @@ fn compare(
     stage: &Stage,
     patience: Patience,
 ) -> Result<(), Violation> {
-    let Observed { verdicts: mut seen, odd } = observe(sim, chain, patience)?;
-    let wary: Vec<bool> = (0..chain.agents.len()).map(|at| chain.is_wary(sim, at)).collect();
-    let Some(allowed) = expected(stage, &wary) else { return Ok(()) };
-    forgive_those_nobody_tells(&stage.plan.agents(), &allowed[0], &mut seen);
-    let running =
-        chain.agents.iter().all(|(node, _)| matches!(sim.node(*node).agent, Machine::Running(_)));
-    if !running || allowed.contains(&seen) && odd.is_empty() {
-        return Ok(());
+    // Where faults were, the reply that `observe` ends with may be the first for an hour, and is asked
+    // about: what counts is what the agents come to after it.
+    let looks = if patience == Patience::Long { 2 } else { 1 };
+    let mut last = None;
+    for _ in 0..looks {
+        let Observed { verdicts: mut seen, odd } = observe(sim, chain, patience)?;
+        let wary: Vec<bool> = (0..chain.agents.len()).map(|at| chain.is_wary(sim, at)).collect();
+        let either_way = stage.both_ways || patience == Patience::Long;
+        let Some(allowed) = expected(stage, &wary, either_way) else { return Ok(()) };
+        forgive_those_nobody_tells(&stage.plan.agents(), &allowed[0], &mut seen);
+        let running = chain
+            .agents
+            .iter()
+            .all(|(node, _)| matches!(sim.node(*node).agent, Machine::Running(_)));
+        if !running || allowed.contains(&seen) && odd.is_empty() {
+            return Ok(());
+        }
+        last = Some((seen, odd, allowed));
     }
+    let Some((seen, odd, allowed)) = last else { return Ok(()) };
     let short = |verdicts: &Vec<Verdict>| -> String {
         verdicts.iter().map(|verdict| &verdict.as_str()[..1]).collect()
     };
@@ -195,7 +206,12 @@ fn forgive_those_nobody_tells(path: &[Agent], rule: &[Verdict], seen: &mut [Verd
 /// "Open mode sends plaintext only if no ... sticky memory (24 h per destination once seen
 /// protected)": an open agent that once protected the pair is never content with the part in clear,
 /// and so does what a closed one set to `any` does.
-fn expected(stage: &Stage, wary: &[bool]) -> Option<Vec<Vec<Verdict>>> {
+///
+/// `either_way`: the flow's first packet may have been one of the destination's. So it is where both talk,
+/// and after faults: to an agent that lost its rows, or asked in vain, a reply is a first packet.
+/// Everybody's policy holds in either direction, and the ends stay as long as the flow is in use
+/// (decision 0016).
+fn expected(stage: &Stage, wary: &[bool], either_way: bool) -> Option<Vec<Vec<Verdict>>> {
     let mut path = stage.plan.agents();
     for (agent, _) in path.iter_mut().zip(wary).filter(|(_, wary)| **wary) {
         if agent.mode == Mode::Open {
@@ -207,7 +223,7 @@ fn expected(stage: &Stage, wary: &[bool]) -> Option<Vec<Vec<Verdict>>> {
         return None;
     }
     let mut allowed = vec![verdicts(&path)];
-    if stage.both_ways {
+    if either_way {
         path.reverse();
         for agent in &mut path {
             agent.standing = match agent.standing {
