@@ -45,6 +45,7 @@ pub mod now;
 pub mod origin;
 pub mod pit;
 pub mod reassembly;
+mod recent;
 pub mod replay;
 pub mod rule;
 pub mod segment;

@@ -101,7 +101,8 @@ pub const TAG_SLOTS: usize = 8;
 pub const RECORD_LIFETIME: Duration = Duration::from_secs(10);
 /// A session that only its initiator has signed yet is remembered this long by the agents between.
 pub const TENTATIVE_LIFETIME: Duration = Duration::from_secs(3);
-/// Negotiations of others that pass at the same moment, as requests and as tentative sessions each.
+/// Negotiations of others that pass at the same moment, as requests and as tentative sessions each; and
+/// flows of which a router remembers that they were asked for, refused or answered late.
 pub const PASSING: usize = 4096;
 /// A destination-side router answers for a machine that echoes nothing after this long at the
 /// soonest, and after five times as long at the latest: agents behind it go first.

@@ -20,6 +20,7 @@ use crate::id::Interface;
 use crate::io::{DatagramMeta, Output, Transmit};
 use crate::limits::{CARRIER_DELAY, CARRIER_LIFETIME, CARRIERS, DATA_PORT};
 use crate::now::Instant;
+use crate::recent::Recent;
 use crate::timer::Timer;
 use crate::wire::dprp::dde::lasting;
 use crate::wire::dprp::{MAGIC, peek};
@@ -29,7 +30,6 @@ use crate::wire::protocol;
 use crate::wire::udp::{emit_udp, parse_udp};
 use crate::{NegotiationId, Now};
 use core::net::IpAddr;
-use std::collections::BTreeMap;
 
 /// What a message travels in outside a session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,33 +125,30 @@ impl Numbers {
     }
 }
 
-/// Destinations whose paths filter echo, as far as is known.
-#[derive(Default)]
+/// Destinations whose paths filter echo, as far as is known. Forgetting one costs one
+/// [`CARRIER_DELAY`].
 pub(super) struct Carriers {
-    udp: BTreeMap<IpAddr, Instant>,
+    udp: Recent<IpAddr, ()>,
+}
+
+impl Default for Carriers {
+    fn default() -> Self {
+        Self { udp: Recent::new(CARRIERS, CARRIER_LIFETIME) }
+    }
 }
 
 impl Carriers {
     /// What to begin with.
     fn first(&self, remote: IpAddr, now: Instant) -> Carrier {
-        match self.udp.get(&remote) {
-            Some(until) if *until > now => Carrier::Udp,
-            Some(_) | None => Carrier::Echo,
-        }
+        if self.udp.has(&remote, now) { Carrier::Udp } else { Carrier::Echo }
     }
 
-    /// An answer came in this carrier. In a full table nothing is remembered but what ends first makes
-    /// room: forgetting costs one [`CARRIER_DELAY`].
+    /// An answer came in this carrier.
     fn remember(&mut self, remote: IpAddr, carrier: Carrier, now: Instant) {
-        if carrier == Carrier::Echo {
-            self.udp.remove(&remote);
-            return;
+        match carrier {
+            Carrier::Echo => drop(self.udp.take(&remote, now)),
+            Carrier::Udp => self.udp.put(remote, (), now),
         }
-        if self.udp.len() >= CARRIERS && !self.udp.contains_key(&remote) {
-            let first = self.udp.iter().min_by_key(|(_, until)| **until).map(|(known, _)| *known);
-            first.map(|known| self.udp.remove(&known));
-        }
-        self.udp.insert(remote, now + CARRIER_LIFETIME);
     }
 
     pub(super) fn len(&self) -> usize {

@@ -31,11 +31,11 @@ use crate::limits::{
 };
 use crate::now::Instant;
 use crate::origin::{Number, Origin, Source};
+use crate::recent::Recent;
 use crate::wire::dprp::dde::DdeParts;
 use crate::wire::dprp::{Header, Kind, MAC_LEN};
 use crate::{DropReason, Mode, Now};
 use rand_core::Rng as _;
-use std::collections::BTreeMap;
 
 /// Who has had how much, and whether it is too much at this moment.
 pub(super) struct Load {
@@ -47,8 +47,11 @@ pub(super) struct Load {
     requests: Meter,
     passed: Meter,
     busy: Busy,
-    questions: Questions,
-    jar: Jar,
+    /// Requests that passed a closed router, which lets a COOKIE pass only as the answer to one of
+    /// them.
+    questions: Recent<NegotiationId, Questioned>,
+    /// Cookies this agent was given, each for one pair of hosts. One forgotten costs a round trip.
+    jar: Recent<HostPair, Known>,
 }
 
 impl Load {
@@ -64,8 +67,8 @@ impl Load {
             requests: Meter::new(LOAD_REQUESTS),
             passed: Meter::new(LOAD_PASSING),
             busy: Busy::default(),
-            questions: Questions::default(),
-            jar: Jar::default(),
+            questions: Recent::new(PASSING, TENTATIVE_LIFETIME),
+            jar: Recent::new(COOKIES_KEPT, COOKIE_LIFETIME),
         }
     }
 
@@ -74,10 +77,9 @@ impl Load {
         self.busy.is(now)
     }
 
-    /// The larger of its two tables: cookies, and a generation of requests that passed.
+    /// The larger of its two tables.
     pub(super) fn len(&self) -> usize {
-        let Questions { young, old, .. } = &self.questions;
-        self.jar.cookies.len().max(young.len()).max(old.len())
+        self.jar.len().max(self.questions.len())
     }
 
     /// The cookie that this agent was given for a pair, if it counts in this carrier, and the echo
@@ -88,7 +90,7 @@ impl Load {
         carrier: Option<Carrier>,
         now: Instant,
     ) -> Option<(&Cookie, u16)> {
-        let known = self.jar.get(pair, now)?;
+        let known = self.jar.get(&pair, now)?;
         (Some(known.carrier) == carrier).then_some((&known.cookie, known.echo_id))
     }
 
@@ -99,8 +101,7 @@ impl Load {
         (carrier, echo_id): (Carrier, u16),
         now: Instant,
     ) {
-        let until = now + COOKIE_LIFETIME;
-        self.jar.put(pair, Known { cookie, carrier, echo_id, until }, now);
+        self.jar.put(pair, Known { cookie, carrier, echo_id }, now);
     }
 }
 
@@ -120,58 +121,11 @@ impl Busy {
     }
 }
 
-/// Cookies this agent was given, each for one pair of hosts.
-#[derive(Default)]
-struct Jar {
-    cookies: BTreeMap<HostPair, Known>,
-}
-
 /// A cookie, and the numbers it counts for.
 struct Known {
     cookie: Cookie,
     carrier: Carrier,
     echo_id: u16,
-    until: Instant,
-}
-
-impl Jar {
-    fn get(&self, pair: HostPair, now: Instant) -> Option<&Known> {
-        self.cookies.get(&pair).filter(|known| now < known.until)
-    }
-
-    /// In a full jar those that have ended make room, and if none has, the new one is not kept: it
-    /// would spare a round trip, no more.
-    fn put(&mut self, pair: HostPair, known: Known, now: Instant) {
-        if self.cookies.len() >= COOKIES_KEPT && !self.cookies.contains_key(&pair) {
-            self.cookies.retain(|_, known| now < known.until);
-        }
-        if self.cookies.len() < COOKIES_KEPT || self.cookies.contains_key(&pair) {
-            self.cookies.insert(pair, known);
-        }
-    }
-}
-
-/// Requests that passed a closed router, which lets a COOKIE pass only as the answer to one of
-/// them. Two generations, as for answered ephemeral keys.
-#[derive(Default)]
-struct Questions {
-    young: BTreeMap<NegotiationId, Questioned>,
-    old: BTreeMap<NegotiationId, Questioned>,
-    since: Instant,
-}
-
-impl Questions {
-    fn put(&mut self, id: NegotiationId, question: Questioned, now: Instant) {
-        if now.since(self.since) >= TENTATIVE_LIFETIME || self.young.len() >= PASSING {
-            self.old = std::mem::take(&mut self.young);
-            self.since = now;
-        }
-        self.young.insert(id, question);
-    }
-
-    fn get(&self, id: NegotiationId) -> Option<&Questioned> {
-        self.young.get(&id).or_else(|| self.old.get(&id))
-    }
 }
 
 impl Arrival {
@@ -334,7 +288,7 @@ impl Engine {
         now: Now,
     ) -> Result<Passage, DropReason> {
         let answers = |keyring| {
-            let question = self.load.questions.get(header.sid_i);
+            let question = self.load.questions.get(&header.sid_i, now.mono);
             question.is_some_and(|question| question.is_answered(keyring, message, now.unix))
         };
         if self.mode() == Mode::Open || self.keyring.as_ref().is_some_and(answers) {

@@ -27,6 +27,7 @@ use crate::limits::{
 };
 use crate::membership::Secret32;
 use crate::now::Instant;
+use crate::recent::Recent;
 use crate::timer::Timer;
 use crate::wire::dprp::{self, Header, Kind, Place};
 use crate::wire::ip::{HEADER_MAX, emit_header};
@@ -50,11 +51,11 @@ pub(super) struct Passing {
     /// Answers that inner agents get when this router knows its own verdict.
     pub(super) withheld: BTreeMap<HostPair, Withheld>,
     /// Questions of inner agents that are on their way.
-    pub(super) questions: BTreeMap<HostPair, Question>,
-    /// Flows that somebody further in refused, and until when that counts.
-    refusals: BTreeMap<HostPair, Instant>,
-    /// Flows whose innermost agent answered after this router's patience, and until when that counts.
-    late: BTreeMap<HostPair, Instant>,
+    pub(super) questions: Recent<HostPair, Question>,
+    /// Flows that somebody further in refused.
+    refusals: Recent<HostPair, ()>,
+    /// Flows whose innermost agent answered after this router's patience.
+    late: Recent<HostPair, ()>,
 }
 
 struct Asked {
@@ -84,10 +85,17 @@ impl Passing {
             tentative: BTreeMap::new(),
             sealed: BTreeMap::new(),
             withheld: BTreeMap::new(),
-            questions: BTreeMap::new(),
-            refusals: BTreeMap::new(),
-            late: BTreeMap::new(),
+            questions: Recent::new(PASSING, TENTATIVE_LIFETIME),
+            refusals: Recent::new(PASSING, REFUSAL_LIFETIME),
+            late: Recent::new(PASSING, LATE_LIFETIME),
         }
+    }
+
+    /// Gives up a question that waits, if it was asked about this flow: its number can be named by
+    /// whoever heard it, in a packet between any two others.
+    fn take_asked(&mut self, id: NegotiationId, pair: HostPair) -> Option<Asked> {
+        self.asked.get(&id).filter(|asked| asked.arrival.pair == pair)?;
+        self.asked.remove(&id)
     }
 
     /// DDEs that wait for an answer from behind this router.
@@ -278,8 +286,7 @@ impl Engine {
             self.timers.set(now.mono + UNANSWERED_AGAIN, Timer::Unanswered(id));
             return;
         }
-        let refusal = self.passing.refusals.get(&arrival.pair);
-        let refused = refusal.is_some_and(|until| *until > now.mono);
+        let refused = self.passing.refusals.has(&arrival.pair, now.mono);
         let could = refused && self.could_answer(&message, now);
         // Whoever refused answers itself, if it is still there, and later perhaps: an open NOMATCH before
         // its own would let packets go that are refused.
@@ -320,7 +327,7 @@ impl Engine {
         let seen = self.see_dde(message, now)?;
         match (place, self.mode()) {
             (Place::Destination, _) => {
-                self.passing.asked.remove(&seen.id);
+                self.passing.take_asked(seen.id, arrival.pair);
                 // A refusal stops the echo too: to its machine's flow it would say no more than
                 // silence does.
                 if let Err(reason) =
@@ -331,7 +338,7 @@ impl Engine {
                 Ok(Passage::Stop)
             }
             (_, Mode::Closed) => {
-                self.passing.asked.remove(&seen.id);
+                self.passing.take_asked(seen.id, arrival.pair);
                 self.refuse_passing(&seen, place, Word::Own, arrival, now)
             }
             (Place::Source | Place::Between, Mode::Open) => Ok(Passage::On),
@@ -346,29 +353,27 @@ impl Engine {
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let asked = self.passing.asked.remove(&header.sid_i);
-        self.note_late(asked.as_ref(), header, place, arrival, now);
-        self.passing.refusals.remove(&arrival.pair);
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
         let (longer, content) =
             witness.add_record(message, rng, now.unix).map_err(|reject| reject.drop_reason())?;
-        if passing.repeated.is_surplus(header.sid_i) {
-            return Ok(Passage::Stop);
-        }
         // Of another flow it says nothing about this one: whoever heard it can send it again.
         let came = arrival.flow();
-        let about = if content && place != Place::Source {
-            None
-        } else {
-            witness.flow_of_rgi(message, now.unix)
-        };
+        let about = witness.flow_of_rgi(message, now.unix);
+        if about.is_some_and(|about| about.remote == came.remote) {
+            let asked = self.passing.take_asked(header.sid_i, arrival.pair);
+            self.note_late(asked.as_ref(), header, place, arrival, now);
+            self.passing.refusals.take(&arrival.pair, now.mono);
+        }
+        if self.passing.repeated.is_surplus(header.sid_i) {
+            return Ok(Passage::Stop);
+        }
         if !content && about == Some(came) {
             self.unfounded(arrival.pair, now);
         }
         if place == Place::Source && about.is_some_and(|about| about.remote == came.remote) {
-            self.give_way(arrival.pair);
+            self.give_way(arrival.pair, now);
         }
         if longer == message {
             return Ok(Passage::On);
@@ -391,17 +396,11 @@ impl Engine {
         if place != Place::Destination || !(late || self.answers.has(header.sid_i)) {
             return;
         }
-        let known = &mut self.passing.late;
-        if known.len() >= PASSING && !known.contains_key(&arrival.pair) {
-            known.retain(|_, until| *until > now.mono);
-        }
-        if known.len() < PASSING || known.contains_key(&arrival.pair) {
-            known.insert(arrival.pair, now.mono + LATE_LIFETIME);
-        }
+        self.passing.late.put(arrival.pair, (), now.mono);
     }
 
     fn is_late(&self, pair: HostPair, now: Now) -> bool {
-        self.passing.late.get(&pair).is_some_and(|until| *until > now.mono)
+        self.passing.late.has(&pair, now.mono)
     }
 
     fn nomatch_passes(
@@ -419,15 +418,13 @@ impl Engine {
             return Ok(Passage::Stop);
         }
         // Only of a question that passed here: whoever heard a NOMATCH can send it again elsewhere.
-        let asked = self.passing.asked.get(&header.sid_i);
-        let asked = asked.is_some_and(|asked| asked.arrival.pair == arrival.pair);
-        let asked = asked.then(|| self.passing.asked.remove(&header.sid_i)).flatten();
+        let asked = self.passing.take_asked(header.sid_i, arrival.pair);
         if self.is_way_back(arrival) && answered.mode == Mode::Open {
             return Ok(Passage::On);
         }
         match (place, answered.mode) {
             (Place::Destination, Mode::Open) => {
-                self.passing.refusals.remove(&arrival.pair);
+                self.passing.refusals.take(&arrival.pair, now.mono);
                 if let Some(Asked { message, .. }) = asked
                     && self.take_over(&message, arrival, now)?
                 {
@@ -464,8 +461,8 @@ impl Engine {
 
     /// An inner agent found its other end: it comes first, and what this router asks about the same
     /// flow would seal it twice. What it has agreed on already, it yields when that is confirmed.
-    fn give_way(&mut self, pair: HostPair) {
-        self.question_answered(pair);
+    fn give_way(&mut self, pair: HostPair, now: Now) {
+        self.question_answered(pair, now);
         let asking = self.pit.get(pair).is_some_and(|row| {
             let phase = row.negotiation().map(|negotiation| negotiation.phase);
             row.protected().is_none() && phase == Some(Phase::ExpectRgi)
@@ -495,13 +492,7 @@ impl Engine {
 
     /// Somebody further in refuses a flow.
     pub(super) fn heard_refusal(&mut self, pair: HostPair, now: Now) {
-        let refusals = &mut self.passing.refusals;
-        if refusals.len() >= PASSING && !refusals.contains_key(&pair) {
-            refusals.retain(|_, until| *until > now.mono);
-        }
-        if refusals.len() < PASSING {
-            refusals.insert(pair, now.mono + REFUSAL_LIFETIME);
-        }
+        self.passing.refusals.put(pair, (), now.mono);
         self.unfounded(pair, now);
     }
 
@@ -633,3 +624,6 @@ impl Engine {
         self.emit(Output::Deliver([&header[..len], upper].concat()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,7 @@ use super::row::{Row, RowState};
 use crate::dprp::{Answered, Binding, SeenDde, Word, consume_dde};
 use crate::flow::{HostPair, Ports};
 use crate::io::NegotiationResult;
-use crate::limits::{PASSING, TENTATIVE_LIFETIME};
-use crate::now::Instant;
+use crate::limits::PASSING;
 use crate::wire::dprp::Place;
 use crate::{DropReason, Mode, Now};
 
@@ -41,7 +40,6 @@ pub(super) struct Question {
     closed: bool,
     /// Somebody agreed to be its other end.
     answered: bool,
-    since: Instant,
 }
 
 /// What this router knows of its own part.
@@ -85,10 +83,8 @@ impl Engine {
             return Ok(Some(Passage::Stop));
         }
         // Only an answer to a question heard lately makes this router ask.
-        let question = self.passing.questions.get(&pair);
-        let Some(question) = question.filter(|asked| {
-            asked.dde.id == answered.dde.id && now.mono.since(asked.since) < TENTATIVE_LIFETIME
-        }) else {
+        let question = self.passing.questions.get(&pair, now.mono);
+        let Some(question) = question.filter(|asked| asked.dde.id == answered.dde.id) else {
             return Ok(answered.shares.then_some(pass));
         };
         // A closed agent that is no end gives up, and so nobody after it is to protect anything.
@@ -96,7 +92,7 @@ impl Engine {
             self.unfounded(pair, now);
             return Ok(None);
         }
-        self.passing.questions.remove(&pair);
+        self.passing.questions.take(&pair, now.mono);
         match self.known(pair) {
             Known::Protected | Known::Clear => return Ok(Some(pass)),
             Known::Others => return Ok(answered.shares.then_some(pass)),
@@ -126,26 +122,26 @@ impl Engine {
     pub(super) fn note_question(&mut self, message: &[u8], arrival: Arrival, now: Now) {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let questions = &mut self.passing.questions;
-        if questions.len() >= PASSING {
-            questions.retain(|_, asked| now.mono.since(asked.since) < TENTATIVE_LIFETIME);
-        }
         let Ok(seen) = SeenDde::read(keyring, message, now.unix) else { return };
-        let known = questions.get(&arrival.pair).is_some_and(|asked| asked.dde.id == seen.id);
-        if known || questions.len() >= PASSING {
+        let known = questions.get(&arrival.pair, now.mono);
+        if known.is_some_and(|asked| asked.dde.id == seen.id) {
             return;
         }
         let Ok(dde) = consume_dde(keyring, message, Binding::Fresh, now.unix) else { return };
+        // Whoever heard it can send it again between any two others. The source may be another than it
+        // says, by a NAT further in.
+        if dde.proposal.pair.remote != arrival.flow().remote {
+            return;
+        }
         let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
         let closed = dde.proposal.mode == Mode::Closed;
-        questions.insert(
-            arrival.pair,
-            Question { dde: seen, back, closed, answered: false, since: now.mono },
-        );
+        let question = Question { dde: seen, back, closed, answered: false };
+        questions.put(arrival.pair, question, now.mono);
     }
 
     /// An inner agent's question has an RGI.
-    pub(super) fn question_answered(&mut self, pair: HostPair) {
-        if let Some(question) = self.passing.questions.get_mut(&pair) {
+    pub(super) fn question_answered(&mut self, pair: HostPair, now: Now) {
+        if let Some(question) = self.passing.questions.get_mut(&pair, now.mono) {
             question.answered = true;
         }
     }
@@ -153,8 +149,7 @@ impl Engine {
     /// This router protects a flow from now on. If an inner agent asked for it meanwhile, the other
     /// end must know that the flow may change hands.
     fn yield_to_question(&mut self, pair: HostPair, now: Now) {
-        let asked = self.passing.questions.get(&pair);
-        let recent = asked.is_some_and(|asked| now.mono.since(asked.since) < TENTATIVE_LIFETIME);
+        let recent = self.passing.questions.has(&pair, now.mono);
         let current = self.pit.get(pair).and_then(Row::protected).map(|own| own.current);
         if let (true, Some(index)) = (recent, current) {
             self.send_yield(index, now);
@@ -163,13 +158,12 @@ impl Engine {
 
     /// This router drops the flow. An inner agent whose question nobody has answered hears of it.
     pub(super) fn tell_inner(&mut self, pair: HostPair, now: Now) {
-        let Some(Question { dde, back, since, answered, .. }) =
-            self.passing.questions.remove(&pair)
+        let Some(Question { dde, back, answered, .. }) =
+            self.passing.questions.take(&pair, now.mono)
         else {
             return;
         };
         if !answered
-            && now.mono.since(since) < TENTATIVE_LIFETIME
             && let Err(reason) = self.refuse_passing(&dde, Place::Source, Word::ForGood, back, now)
         {
             self.dropped_in(reason);

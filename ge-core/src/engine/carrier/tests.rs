@@ -139,10 +139,11 @@ fn memory_of_carriers_is_bounded() {
         let remote = core::net::Ipv4Addr::from(0x0a00_0000 + n).into();
         carriers.remember(remote, Carrier::Udp, now + core::time::Duration::from_micros(n.into()));
     }
-    assert_eq!(carriers.len(), CARRIERS);
+    let kept = carriers.len();
+    assert!((CARRIERS / 2..=CARRIERS).contains(&kept), "{kept} kept");
     let last = core::net::Ipv4Addr::from(0x0a00_0000 + CARRIERS as u32 + 9).into();
     assert_eq!(carriers.first(last, now), Carrier::Udp);
     carriers.remember(last, Carrier::Echo, now);
     assert_eq!(carriers.first(last, now), Carrier::Echo);
-    assert_eq!(carriers.len(), CARRIERS - 1);
+    assert_eq!(carriers.len(), kept - 1);
 }

@@ -1,0 +1,95 @@
+//! What a router believes of messages that were heard elsewhere and sent again between other hosts.
+//!
+//! ```text
+//! destination   1 ── 3 router ── 2          source   1 ── 3 router ── 2
+//!                    stands for 2                         stands for 1
+//! ```
+
+use super::*;
+use crate::Interface;
+use crate::cert::CertRole;
+use crate::dprp::domain::Domain;
+use crate::engine::two_agents::{address, agent, at, carry, outputs, send};
+use crate::flow::Direction;
+use crate::io::{ETHERNET_LEN, Frame, InterfaceInfo, VNET_LEN};
+use crate::mode::Prefix;
+
+const OUTSIDE: Interface = Interface(2);
+
+/// A closed router of group 2, agent 3, that stands for one host.
+fn router(host: u8) -> Engine {
+    let domain = Domain::new(1);
+    let mut member = domain.member(3, &[2]);
+    let prefixes = vec![Prefix { address: address(host), length: 32 }];
+    domain.issue(&mut member, |certificate| {
+        certificate.role = CertRole::Router;
+        certificate.prefixes.clone_from(&prefixes);
+    });
+    member.membership.role = Role::Router { prefixes };
+    let mut engine = Engine::new(member.identity.clone(), [3; 32]);
+    let addresses = vec![(address(3), 24)];
+    let (name, mac) = (String::new(), [3; 6]);
+    let info = InterfaceInfo { interface: OUTSIDE, name, mac, mtu: 1500, addresses };
+    engine.set_interfaces(vec![info], &[address(3)]);
+    engine.install(member.membership, at(0)).unwrap();
+    engine
+}
+
+/// The first message among the outputs, passing the router in a packet between any two hosts.
+fn pass(sent: &[Output], (from, to): (u8, u8), inwards: bool, router: &mut Engine) {
+    let Some(Output::Transmit(message)) = sent.first() else { panic!("no message") };
+    let mut header = [0; HEADER_MAX];
+    let (from, to) = (address(from), address(to));
+    let upper = &message.bytes;
+    let len = emit_header(&mut header, from, to, message.protocol, upper.len(), 0, 64);
+    let mut bytes = [&[0; VNET_LEN + ETHERNET_LEN], &header[..len], upper.as_slice()].concat();
+    if inwards {
+        let direction = Direction::Incoming(OUTSIDE);
+        router.incoming(&Frame { direction, bytes: &mut bytes }, at(2));
+    } else {
+        let direction = Direction::Outgoing(OUTSIDE);
+        let frame = &mut Frame { direction, bytes: &mut bytes };
+        router.outgoing(frame, &mut crate::batch::SealedBatch::default(), at(2));
+    }
+    outputs(router);
+}
+
+#[test]
+fn only_an_answer_about_the_flow_ends_the_wait_for_one() {
+    let (mut one, mut two, mut router) = (agent(1), agent(2), router(2));
+    let dde = send(&mut one, (1, 2));
+    pass(&dde, (1, 2), true, &mut router);
+    assert_eq!(router.passing.waiting(), 1);
+    let rgi = carry(&dde, (1, 2), &mut two);
+    pass(&rgi, (4, 1), false, &mut router);
+    assert_eq!(router.passing.waiting(), 1, "an answer of another host");
+    pass(&rgi, (2, 4), false, &mut router);
+    assert_eq!(router.passing.waiting(), 1, "an answer to another host");
+    pass(&rgi, (2, 1), false, &mut router);
+    assert_eq!(router.passing.waiting(), 0);
+}
+
+#[test]
+fn only_an_answer_about_the_flow_ends_the_memory_of_a_refusal() {
+    let (mut one, mut two, mut router) = (agent(1), agent(2), router(2));
+    let (flow, other) =
+        (HostPair::new(address(2), address(1)), HostPair::new(address(4), address(1)));
+    router.heard_refusal(flow, at(1));
+    router.heard_refusal(other, at(1));
+    let dde = send(&mut one, (1, 2));
+    let rgi = carry(&dde, (1, 2), &mut two);
+    pass(&rgi, (4, 1), false, &mut router);
+    assert!(router.passing.refusals.has(&other, at(2).mono));
+    pass(&rgi, (2, 1), false, &mut router);
+    assert!(!router.passing.refusals.has(&flow, at(2).mono));
+}
+
+#[test]
+fn a_question_is_remembered_for_the_flow_it_is_about() {
+    let (mut one, mut router) = (agent(1), router(1));
+    let dde = send(&mut one, (1, 2));
+    pass(&dde, (1, 4), false, &mut router);
+    assert_eq!(router.passing.questions.len(), 0, "sent again to another host");
+    pass(&dde, (1, 2), false, &mut router);
+    assert_eq!(router.passing.questions.len(), 1);
+}
