@@ -181,12 +181,31 @@ pub const REFUSED_LIFETIME: Duration = Duration::from_secs(5);
 /// How long the kernel may pass a plaintext flow without asking us. Shorter than the negative
 /// lifetime, so that a flow in use is seen and asked about again in the background.
 pub const OFFLOAD_LIFETIME: Duration = Duration::from_secs(60);
-/// A session that received data and has nothing to send says so after this long, so that the
-/// sender can tell a quiet peer from a dead one.
-pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(2);
-/// A session that sent data and heard nothing for this long starts over: the peer restarted and
-/// lost its keys. WireGuard waits 15 s; one-way flows stall that long.
-pub const LIVENESS: Duration = Duration::from_secs(5);
+/// A session that received data and has nothing to send says so after this long (a tenth of a second
+/// more at the most, as it is looked at every half second), so that the sender can tell a quiet peer
+/// from a dead one. One packet of 25 bytes, and only in flows that are strictly one-way.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_millis(400);
+/// A session that sent data and heard nothing for this long and a round trip asks the peer to say
+/// something: its keepalive should have come.
+pub const PROMPT_AFTER: Duration = Duration::from_millis(600);
+/// And again after this long each.
+pub const PROMPT_EVERY: Duration = Duration::from_millis(100);
+/// So often, until something is heard: where three of ten packets are lost each way, two keepalives
+/// and four prompts with their answers are lost together in six of a thousand cases.
+pub const PROMPTS: u32 = 4;
+/// A session that sent data and heard nothing for this long and a round trip negotiates anew beside
+/// itself: the peer or an agent between lost its state. With a first packet lost (250 ms) and half a
+/// round trip for its repeat that stays below the sum of [`RETRY_LADDER`], after which the path's
+/// programs have what they had.
+pub const LIVENESS: Duration = Duration::from_millis(1000);
+/// A measured round trip counts as no more than this: one that a loss made long must not hide a dead
+/// peer.
+pub const ROUND_TRIP_MAX: Duration = Duration::from_secs(1);
+/// An ICMP error that says nobody listens makes a session negotiate at once, but not more often than
+/// this: anybody on the path can make one up.
+pub const DOUBT_HEEDED_EVERY: Duration = Duration::from_secs(5);
+/// A session heard within this time is in use, and moves to a new epoch without waiting for its turn.
+pub const IN_USE: Duration = Duration::from_secs(5);
 /// How long a destination once seen protected is not talked to in clear.
 pub const STICKY_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Sticky entries kept.

@@ -541,6 +541,9 @@ impl Engine {
             }
         };
         self.add_session(pair, (index, interface), agreement, false, path, at, now);
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.measured(took); // from RGI to MPIT
+        }
         Ok(before)
     }
 

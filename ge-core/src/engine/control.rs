@@ -7,6 +7,7 @@
 //! | 3 | mode 1 (0 open, 1 closed)       |   goodbye: I stop; in open mode I go on in clear
 //! | 4 | or 4, 1                         |   yield: an agent nearer to the flow's end may take it over;
 //!                                         with 1: ask again, one came up
+//! | 5 |                                 |   prompt: say something, so that I know that you are there
 //! ```
 
 use super::Engine;
@@ -22,6 +23,7 @@ const NEGOTIATION: u8 = 1;
 const KEEPALIVE: u8 = 2;
 const GOODBYE: u8 = 3;
 const YIELD: u8 = 4;
+const PROMPT: u8 = 5;
 
 /// What a goodbye says about the time after it.
 const OPEN: u8 = 0;
@@ -40,6 +42,11 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(index) {
             session.kept_alive(now.mono);
         }
+    }
+
+    /// Asks the peer for a keepalive.
+    pub(super) fn send_prompt(&mut self, index: SessionIndex, now: Now) {
+        self.send_control(index, PROMPT, &[], now);
     }
 
     pub(super) fn send_yield(&mut self, index: SessionIndex, now: Now) {
@@ -83,6 +90,8 @@ impl Engine {
                 self.consume_message(message, Via::Session(index), None, now);
             }
             Some((&KEEPALIVE, _)) => {}
+            // As long as the prompt, so that nobody gets more out of it than he puts in.
+            Some((&PROMPT, [])) => self.send_keepalive(index, now),
             Some((&YIELD, body)) => self.consume_yield(index, !body.is_empty(), now),
             Some((&GOODBYE, mode)) => self.consume_goodbye(index, mode, now),
             Some(_) | None => self.dropped_in(DropReason::BadMessage),

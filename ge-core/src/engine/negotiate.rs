@@ -401,6 +401,10 @@ impl Engine {
             protected.confirmed = Some(negotiation.initiator.id());
             self.negotiations.remove(&negotiation.initiator.id());
             self.forget_older_answers(pair, now.mono);
+            if let Some(session) = self.sessions.get_mut(index) {
+                // Made when the RGI came, which the MPIT left right behind.
+                session.measured(now.mono.since(session.created));
+            }
         }
         let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         if protected.next == Some(index) {

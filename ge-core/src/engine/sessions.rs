@@ -7,7 +7,9 @@
 //! 3. New keys take over when the other end is known to have them; the old ones still open for
 //!    `OLD_KEYS_GRACE`.
 //! 4. A session that received data and has nothing to send says so after `KEEPALIVE_AFTER`.
-//! 5. A session that sent data and heard nothing for `LIVENESS` negotiates anew.
+//! 5. A session that sent data and heard nothing asks, and after `LIVENESS` negotiates anew.
+
+mod liveness;
 
 use super::Engine;
 use super::carrier::Carrier;
@@ -20,9 +22,9 @@ use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
 use crate::keyring::Keyring;
 use crate::limits::{
-    KEEPALIVE_AFTER, KeyLimits, LIVENESS, MIN_PMTU_V4, MIN_PMTU_V6, NAT_KEEPALIVE,
-    OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME, REKEY_AFTER_TIME,
-    REKEY_HANDOVER, SESSIONS,
+    DOUBT_HEEDED_EVERY, IN_USE, KEEPALIVE_AFTER, KeyLimits, MIN_PMTU_V4, MIN_PMTU_V6,
+    NAT_KEEPALIVE, OFFLOAD_LIFETIME, OLD_KEYS_GRACE, PIT_IDLE, PMTU_LIFETIME, REJECT_AFTER_TIME,
+    REKEY_AFTER_TIME, REKEY_HANDOVER, SESSIONS,
 };
 use crate::now::Instant;
 use crate::timer::Timer;
@@ -59,6 +61,8 @@ pub(super) struct Session {
     last_sent: Instant,
     /// First data sent since something was last received.
     unanswered_since: Option<Instant>,
+    /// Prompts sent since then.
+    prompts: u32,
     /// First data received since something was last sent.
     unacknowledged_since: Option<Instant>,
     /// The peer said that another agent may take the flow over.
@@ -80,6 +84,8 @@ pub(super) struct KnownPath {
     narrow: Option<(u16, Instant)>,
     /// When somebody on it last made us doubt that the peer is there.
     last_doubt: Option<Instant>,
+    /// As the last negotiation measured it.
+    round_trip: Duration,
     /// What the last negotiation outside a session travelled in.
     pub(super) carrier: Carrier,
     /// We are behind a NAT: under which address the peer sees us.
@@ -139,6 +145,7 @@ impl Session {
     pub(super) fn received(&mut self, now: Instant, data: bool) {
         self.last_received = now;
         self.unanswered_since = None;
+        self.prompts = 0;
         self.doubted = false;
         if data {
             self.unacknowledged_since.get_or_insert(now);
@@ -152,14 +159,10 @@ impl Session {
     /// An error said that the peer's port is closed: its agent may be gone. The error is not
     /// authenticated, so that it may only make us ask, and not more often than silence would.
     pub(super) fn doubt(&mut self, now: Instant) {
-        if self.path.last_doubt.is_none_or(|last| now.since(last) >= LIVENESS) {
+        if self.path.last_doubt.is_none_or(|last| now.since(last) >= DOUBT_HEEDED_EVERY) {
             self.doubted = true;
             self.path.last_doubt = Some(now);
         }
-    }
-
-    fn is_silent(&self, now: Instant) -> bool {
-        self.doubted || self.unanswered_since.is_some_and(|since| now.since(since) >= LIVENESS)
     }
 
     /// A newer epoch than the session's is in use, and the session's ends in `left` seconds: all
@@ -190,7 +193,7 @@ impl Session {
         let age = now.since(self.created);
         let idle = self.unanswered_since.is_none() && !self.heard_within(REKEY_AFTER_TIME, now);
         let old = age >= REKEY_AFTER_TIME + patience && !idle;
-        let in_use = self.unanswered_since.is_some() || self.heard_within(LIVENESS, now);
+        let in_use = self.unanswered_since.is_some() || self.heard_within(IN_USE, now);
         let epoch_over = self.leave_epoch_at.is_some_and(|at| in_use || at <= now)
             && (self.initiator || age >= patience);
         old || epoch_over
@@ -341,6 +344,7 @@ impl Engine {
             last_received: now.mono,
             last_sent: now.mono,
             unanswered_since: None,
+            prompts: 0,
             unacknowledged_since: None,
             yielded: false,
             doubted: false,
@@ -428,7 +432,8 @@ impl Engine {
         if self.is_current(index, pair) {
             self.look_after(index, pair, now);
         }
-        let next = now.mono + SESSION_CHECK;
+        let Some(session) = self.sessions.get(index) else { return };
+        let next = session.next_look(now.mono);
         self.arm_check(index, retire_at.map_or(next, |at| at.min(next)));
     }
 
@@ -460,6 +465,7 @@ impl Engine {
         if owes_keepalive {
             self.send_keepalive(index, now);
         }
+        self.prompt(index, now);
         self.inquire(pair, now);
         self.expire_idle(pair, now);
     }

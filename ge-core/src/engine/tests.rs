@@ -3,6 +3,7 @@
 mod ends;
 mod keys;
 mod leak;
+mod liveness;
 mod nat;
 mod negotiation;
 mod policy;

@@ -7,7 +7,7 @@ use crate::engine::row::{Phase, Via};
 use crate::icmp_error::{ErrorKind, build_error_for};
 use crate::id::SessionIndex;
 use crate::io::DatagramRun;
-use crate::limits::{LIVENESS, OLD_KEYS_GRACE};
+use crate::limits::{DOUBT_HEEDED_EVERY, OLD_KEYS_GRACE};
 
 fn current(engine: &Engine) -> SessionIndex {
     protected(engine, pair(0)).current
@@ -131,7 +131,7 @@ fn closed_port_is_asked_about_as_often_as_silence_would_be_and_told_to_nobody() 
     let mut asked = Vec::new();
     let keys = |world: &Ends| world.a.current_session(pair(0)).unwrap().created;
     let mut known = keys(&world);
-    while world.millis < 3 * LIVENESS.as_millis() as u64 {
+    while world.millis < 3 * DOUBT_HEEDED_EVERY.as_millis() as u64 {
         say_port_is_closed(&mut world);
         let rest = world.run(100);
         let told = rest.iter().any(|(_, output)| matches!(output, Output::Deliver(_)));
@@ -142,7 +142,9 @@ fn closed_port_is_asked_about_as_often_as_silence_would_be_and_told_to_nobody() 
         }
     }
     assert!(asked[0] <= 600, "at once: {asked:?}");
-    assert!(asked.len() == 3, "once in {LIVENESS:?}: {asked:?}");
+    // The peer's keepalives may put the doubt out before it is acted on.
+    let often = asked.windows(2).any(|two| two[1] - two[0] < 4_500);
+    assert!(!often, "once in {DOUBT_HEEDED_EVERY:?}: {asked:?}");
     assert_eq!(world.a.counters.dropped_in[DropReason::BadIcmp as usize], 0);
 }
 
