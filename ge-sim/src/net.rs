@@ -6,6 +6,7 @@
 
 use crate::packet::NodeId;
 use ge_core::icmp_error::packet_too_big;
+use ge_core::wire::dprp::{self, Kind, MAC_LEN};
 use ge_core::wire::{ip, protocol};
 use rand_core::Rng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -155,7 +156,8 @@ pub fn below(rng: &mut impl Rng, bound: u64) -> u64 {
 }
 
 /// Flips one bit behind the IP header and the UDP or echo header, which no key covers and whose
-/// damage a kernel notices itself. False if there is nothing to flip.
+/// damage a kernel notices itself. False if there is nothing to flip, and for a DDE's mac2: it is covered by
+/// nothing, so that the message still is what its sender said.
 fn flip(bytes: &mut [u8], rng: &mut impl Rng) -> bool {
     const UPPER_LEN: usize = 8;
     let Ok(view) = ip::parse(bytes) else { return false };
@@ -164,6 +166,8 @@ fn flip(bytes: &mut [u8], rng: &mut impl Rng) -> bool {
         return false;
     };
     let at = below(rng, body.len() as u64) as usize;
+    let is_dde = dprp::peek(body).is_some_and(|header| header.kind == Kind::Dde);
+    let is_mac2 = is_dde && at + MAC_LEN >= body.len();
     body[at] ^= 1 << below(rng, 8);
-    true
+    !is_mac2
 }

@@ -73,14 +73,7 @@ impl Engine {
         // The flow is the other side's, which this router protects it with: that a machine inside
         // could not be protected itself is no news to it, but it need not wait for an answer.
         if !open && self.pit.get(pair).and_then(Row::protected).is_some_and(|own| own.theirs) {
-            let asked = self.passing.questions.get(&pair, now.mono);
-            let waits = asked.is_some_and(|asked| asked.dde.id == answered.dde.id && !asked.closed);
-            return if waits {
-                self.refuse_passing(&answered.dde, Place::Source, Word::AsOpen, arrival, now)
-                    .map(Some)
-            } else {
-                Ok(Some(Passage::Stop))
-            };
+            return self.keep_from(answered, arrival, now).map(Some);
         }
         if answered.is_final && !answered.shares {
             return Ok(None);
@@ -124,13 +117,42 @@ impl Engine {
                 }
             }
         }
+        self.keep_until_known(message, answered, arrival)?;
+        Ok(Some(Passage::Stop))
+    }
+
+    /// The answer waits until this router's own question is answered.
+    fn keep_until_known(
+        &mut self,
+        message: &[u8],
+        answered: &Answered,
+        arrival: Arrival,
+    ) -> Result<(), DropReason> {
+        let pair = arrival.pair;
+        let open = answered.mode == Mode::Open;
         let full = self.passing.withheld.len() >= PASSING;
         if full && !self.passing.withheld.contains_key(&pair) {
             return Err(DropReason::TableFull);
         }
         let (message, dde, stands) = (message.to_vec(), answered.dde, answered.is_source_side);
         self.passing.withheld.insert(pair, Withheld { message, dde, open, stands, arrival });
-        Ok(Some(Passage::Stop))
+        Ok(())
+    }
+
+    /// The refusal of a flow that this router protects: who asked need not hear it, nor wait for it.
+    fn keep_from(
+        &mut self,
+        answered: &Answered,
+        arrival: Arrival,
+        now: Now,
+    ) -> Result<Passage, DropReason> {
+        let asked = self.passing.questions.get(&arrival.pair, now.mono);
+        let waits = asked.is_some_and(|asked| asked.dde.id == answered.dde.id && !asked.closed);
+        if waits {
+            self.refuse_passing(&answered.dde, Place::Source, Word::AsOpen, arrival, now)
+        } else {
+            Ok(Passage::Stop)
+        }
     }
 
     /// Remembers the question of an inner agent.

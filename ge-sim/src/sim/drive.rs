@@ -154,7 +154,10 @@ impl Sim {
         late: u64,
     ) {
         let transit = self.net.carry(id, to, packet, &mut self.rng);
-        for (delay, packet, corrupted) in transit.copies {
+        for (delay, changed, corrupted) in transit.copies {
+            // Once is enough: a second flip of the same bit would make it whole again.
+            let again = corrupted && origin == Origin::Corrupted;
+            let packet = if again { packet.to_vec() } else { changed };
             let origin = match origin {
                 Origin::Genuine | Origin::Replayed | Origin::Insider if corrupted => {
                     Origin::Corrupted
