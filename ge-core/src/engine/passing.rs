@@ -181,6 +181,7 @@ impl Engine {
             (Place::Destination, _) => self.unanswered_wait(arrival.flow().remote.0),
         };
         if self.answers.answered(message, arrival.pair) {
+            self.passing.repeated.answered(id, now.mono);
             self.consume_question(id, message, arrival.via(), Some(arrival), now)?;
             return Ok(Passage::Stop);
         }
@@ -301,6 +302,7 @@ impl Engine {
             self.timers.set(heard_by, Timer::Unanswered(id));
             return;
         }
+        self.passing.repeated.answered(id, now.mono);
         let result = if place == Place::Destination && !could {
             self.consume_question(id, &message, arrival.via(), Some(arrival), now)
         } else {
@@ -567,6 +569,7 @@ impl Engine {
         if dde_read.common_groups().is_empty() {
             return Ok(false);
         }
+        self.passing.repeated.answered(dde_read.id, now.mono);
         self.answer_dde(
             dde_read,
             dde,

@@ -32,6 +32,14 @@ impl Repeated {
         self.young.insert(id, Due(1));
     }
 
+    /// This router answered itself, in place of those further in: what they say late is one answer more.
+    pub(super) fn answered(&mut self, id: NegotiationId, now: Instant) {
+        self.note(id, now);
+        if let Some(due) = self.due(id) {
+            due.0 = due.0.saturating_sub(1);
+        }
+    }
+
     /// The question came from outside again.
     pub(super) fn asked_again(&mut self, id: NegotiationId) {
         if let Some(due) = self.due(id) {

@@ -18,8 +18,13 @@ const OUTSIDE: Interface = Interface(2);
 
 /// A closed router of group 2, agent 3, that stands for one host.
 fn router(host: u8) -> Engine {
+    router_of(2, host)
+}
+
+/// The same of this group.
+fn router_of(group: u32, host: u8) -> Engine {
     let domain = Domain::new(1);
-    let mut member = domain.member(3, &[2]);
+    let mut member = domain.member(3, &[group]);
     let prefixes = vec![Prefix { address: address(host), length: 32 }];
     domain.issue(&mut member, |certificate| {
         certificate.role = CertRole::Router;
@@ -36,7 +41,19 @@ fn router(host: u8) -> Engine {
 }
 
 /// The first message among the outputs, passing the router in a packet between any two hosts.
-fn pass(sent: &[Output], (from, to): (u8, u8), inwards: bool, router: &mut Engine) {
+fn pass(sent: &[Output], ends: (u8, u8), inwards: bool, router: &mut Engine) {
+    pass_at(2, sent, ends, inwards, router);
+}
+
+/// The same at a time in microseconds, and what goes out of the router.
+fn pass_at(
+    micros: u64,
+    sent: &[Output],
+    (from, to): (u8, u8),
+    inwards: bool,
+    router: &mut Engine,
+) -> Vec<Output> {
+    let now = at(micros);
     let Some(Output::Transmit(message)) = sent.first() else { panic!("no message") };
     let mut header = [0; HEADER_MAX];
     let (from, to) = (address(from), address(to));
@@ -45,13 +62,20 @@ fn pass(sent: &[Output], (from, to): (u8, u8), inwards: bool, router: &mut Engin
     let mut bytes = [&[0; VNET_LEN + ETHERNET_LEN], &header[..len], upper.as_slice()].concat();
     if inwards {
         let direction = Direction::Incoming(OUTSIDE);
-        router.incoming(&Frame { direction, bytes: &mut bytes }, at(2));
+        router.incoming(&Frame { direction, bytes: &mut bytes }, now);
     } else {
         let direction = Direction::Outgoing(OUTSIDE);
         let frame = &mut Frame { direction, bytes: &mut bytes };
-        router.outgoing(frame, &mut crate::batch::SealedBatch::default(), at(2));
+        router.outgoing(frame, &mut crate::batch::SealedBatch::default(), now);
     }
-    outputs(router);
+    outputs(router)
+}
+
+/// Bytes of messages that leave.
+fn left(sent: &[Output]) -> usize {
+    sent.iter()
+        .map(|output| if let Output::Transmit(message) = output { message.bytes.len() } else { 0 })
+        .sum()
 }
 
 #[test]
@@ -92,4 +116,28 @@ fn a_question_is_remembered_for_the_flow_it_is_about() {
     assert_eq!(router.passing.questions.len(), 0, "sent again to another host");
     pass(&dde, (1, 2), false, &mut router);
     assert_eq!(router.passing.questions.len(), 1);
+}
+
+#[test]
+fn who_asked_gets_no_second_answer_when_one_further_in_is_late() {
+    let (mut one, mut two, mut router) = (agent(1), agent(2), router_of(1, 2));
+    let dde = send(&mut one, (1, 2));
+    pass(&dde, (1, 2), true, &mut router);
+    let mut answer = Vec::new();
+    let mut micros = 2;
+    while left(&answer) == 0 {
+        micros += 5_000;
+        assert!(micros < 3_000_000, "the router answers in place of a silent machine");
+        router.tick(at(micros));
+        answer = outputs(&mut router);
+    }
+    let late = carry(&dde, (1, 2), &mut two);
+    assert!(left(&late) > left(&dde));
+    let handed_on = pass_at(micros + 1, &late, (2, 1), false, &mut router);
+    assert_eq!(left(&handed_on), 0);
+    assert!(left(&answer) <= 3 * left(&dde));
+    // Asked again, it answers again, and still it is one answer for one question.
+    let again = pass_at(micros + 2, &dde, (1, 2), true, &mut router);
+    assert_eq!(left(&again), left(&answer));
+    assert_eq!(left(&pass_at(micros + 3, &late, (2, 1), false, &mut router)), 0);
 }
