@@ -337,3 +337,5 @@ fn facts(proposal: &Proposal, timestamp: UnixTime, tags: Tags) -> DdeFacts {
 mod impaired;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod witnessed;

@@ -18,7 +18,11 @@ use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::{Place, peek};
 
 /// The MPIT of an initiator that changes what it says before it signs, and signs or does not.
-fn impaired(scene: &mut Scene, change: impl FnOnce(&mut MpitPath), signs: bool) -> Vec<u8> {
+pub(super) fn impaired(
+    scene: &mut Scene,
+    change: impl FnOnce(&mut MpitPath),
+    signs: bool,
+) -> Vec<u8> {
     let State::Offered(noise) = &mut scene.initiator.state else { panic!("nothing offered") };
     let (mut noise, offer) = (noise.take().unwrap(), &scene.initiator.offer);
     let keys = keys(&scene.i);
