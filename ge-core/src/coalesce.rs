@@ -2,8 +2,10 @@
 //! payload.
 //!
 //! The segments of one received buffer lie at fixed strides in it. As long as they continue one
-//! TCP stream, only their places are collected; then one gathering write hands the kernel a
-//! single header and all the payloads, and the kernel walks its stack once instead of forty times.
+//! TCP stream, or are equally long datagrams of one UDP flow, only their places are collected; then one
+//! gathering write hands the kernel a single header and all the payloads, and the kernel walks its
+//! stack once instead of forty times. For UDP the kernel must know how to cut datagrams again
+//! ([`Coalescer::merge_datagrams`]).
 //!
 //! Only segments with a partial checksum are merged: the AEAD authenticated their bytes, so that
 //! the merged packet's checksum may be partial too. A segment that left its sender with a complete
@@ -29,6 +31,11 @@ const PACKET_MAX: usize = u16::MAX as usize;
 
 /// Plain IP header and TCP header.
 const HEADER_MAX: usize = ipv6::HEADER_LEN + tcp::HEADER_MAX;
+
+/// Of the UDP header (RFC 768), and where length and checksum are in it.
+const UDP_HEADER_LEN: usize = 8;
+const UDP_LENGTH: usize = 4;
+const UDP_CHECKSUM: usize = 6;
 
 /// One packet for the local stack, in pieces: write `vnet`, `header`, then the `payload` ranges
 /// of `buffer` with one gathering write.
@@ -60,11 +67,31 @@ pub struct Coalescer {
     chain: Option<Chain>,
     /// Its payloads. Outside of it so that the memory is reused.
     pieces: Vec<Range<usize>>,
+    /// UDP too.
+    datagrams: bool,
+}
+
+/// What is merged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Transport {
+    Tcp,
+    Udp,
+}
+
+impl Transport {
+    /// Where the checksum is in the transport header.
+    const fn checksum(self) -> usize {
+        match self {
+            Self::Tcp => tcp::CHECKSUM,
+            Self::Udp => UDP_CHECKSUM,
+        }
+    }
 }
 
 /// A super-packet as far as it has come.
 #[derive(Debug)]
 struct Chain {
+    transport: Transport,
     /// Headers of the first segment.
     header: [u8; HEADER_MAX],
     ip_len: usize,
@@ -78,8 +105,9 @@ struct Chain {
 
 /// A segment that may begin or continue a chain: headers and the place of its payload.
 struct Candidate<'a> {
+    transport: Transport,
     ip_header: &'a [u8],
-    tcp_header: &'a [u8],
+    upper_header: &'a [u8],
     payload: Range<usize>,
 }
 
@@ -88,6 +116,11 @@ impl Coalescer {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Whether datagrams of one UDP flow are merged too: the kernel cuts them since Linux 6.2.
+    pub const fn merge_datagrams(&mut self, on: bool) {
+        self.datagrams = on;
     }
 
     /// Takes the next packet: its IP header, and where its upper layer lies in `buffer`. `sink`
@@ -105,7 +138,8 @@ impl Coalescer {
         let view = parse_truncated(ip_header).ok();
         let candidate = view
             .filter(|_| partial_checksum)
-            .and_then(|view| Candidate::of(ip_header, &view, segment, &l4));
+            .and_then(|view| Candidate::of(ip_header, &view, segment, &l4))
+            .filter(|next| next.transport == Transport::Tcp || self.datagrams);
         let Some(candidate) = candidate else {
             self.flush(buffer, sink);
             let partial = view.filter(|_| partial_checksum).and_then(|v| usual_place(&v, segment));
@@ -144,8 +178,8 @@ impl Coalescer {
 }
 
 impl<'a> Candidate<'a> {
-    /// A TCP data segment with nothing unusual: plain IP header of the right length, flags ACK and
-    /// perhaps PSH.
+    /// A TCP data segment with nothing unusual, flags ACK and perhaps PSH, or a whole UDP datagram, both
+    /// with data and behind a plain IP header of the right length.
     fn of(
         ip_header: &'a [u8],
         view: &IpView,
@@ -153,40 +187,62 @@ impl<'a> Candidate<'a> {
         l4: &Range<usize>,
     ) -> Option<Self> {
         let fits = view.plain_header
-            && view.protocol == protocol::TCP
+            && view.fragment == Fragment::None
             && ip_header.len() == view.header_len
             && view.total_len == view.header_len + segment.len();
-        let tcp_header = segment.get(..tcp::header_len(segment)?)?;
-        let usual = tcp_header[tcp::FLAGS] & !PSH == ACK;
-        let payload = l4.start + tcp_header.len()..l4.end;
-        (fits && usual && !payload.is_empty()).then_some(Self { ip_header, tcp_header, payload })
+        let (transport, len) = match view.protocol {
+            protocol::TCP => (Transport::Tcp, tcp::header_len(segment)?),
+            protocol::UDP => (Transport::Udp, UDP_HEADER_LEN),
+            _ => return None,
+        };
+        let upper_header = segment.get(..len)?;
+        let usual = match transport {
+            Transport::Tcp => upper_header[tcp::FLAGS] & !PSH == ACK,
+            Transport::Udp => read_u16(segment, UDP_LENGTH).map(usize::from) == Some(segment.len()),
+        };
+        let payload = l4.start + len..l4.end;
+        let is_candidate = fits && usual && !payload.is_empty();
+        is_candidate.then_some(Self { transport, ip_header, upper_header, payload })
     }
 }
 
 impl Chain {
     fn begin(first: &Candidate<'_>) -> Self {
         let (ip_len, size) = (first.ip_header.len(), first.payload.len());
-        let header_len = ip_len + first.tcp_header.len();
+        let header_len = ip_len + first.upper_header.len();
         let mut header = [0; HEADER_MAX];
         header[..ip_len].copy_from_slice(first.ip_header);
-        header[ip_len..header_len].copy_from_slice(first.tcp_header);
-        let closed = first.tcp_header[tcp::FLAGS] & PSH != 0;
-        Self { header, ip_len, header_len, size, payload_len: size, closed }
+        header[ip_len..header_len].copy_from_slice(first.upper_header);
+        let transport = first.transport;
+        let closed = transport == Transport::Tcp && first.upper_header[tcp::FLAGS] & PSH != 0;
+        Self { transport, header, ip_len, header_len, size, payload_len: size, closed }
     }
 
     fn is_continued_by(&self, next: &Candidate<'_>, pieces: &[Range<usize>]) -> bool {
-        let (ip, tcp) = self.header[..self.header_len].split_at(self.ip_len);
-        next.payload.len() <= self.size
+        let (ip, upper) = self.header[..self.header_len].split_at(self.ip_len);
+        self.transport == next.transport
+            && next.payload.len() <= self.size
             && self.header_len + self.payload_len + next.payload.len() <= PACKET_MAX
             && same_ip_flow(ip, next.ip_header, pieces.len())
-            && same_tcp_flow(tcp, next.tcp_header)
-            && self.next_sequence() == read_u32(next.tcp_header, SEQUENCE)
+            && match self.transport {
+                Transport::Tcp => {
+                    same_tcp_flow(upper, next.upper_header)
+                        && self.next_sequence() == read_u32(next.upper_header, SEQUENCE)
+                }
+                // The ports.
+                Transport::Udp => upper[..UDP_LENGTH] == next.upper_header[..UDP_LENGTH],
+            }
     }
 
     fn extend(&mut self, next: &Candidate<'_>) {
         self.payload_len += next.payload.len();
-        let psh = next.tcp_header[tcp::FLAGS] & PSH;
-        self.header[self.ip_len + tcp::FLAGS] |= psh;
+        let psh = match self.transport {
+            Transport::Tcp => next.upper_header[tcp::FLAGS] & PSH,
+            Transport::Udp => 0,
+        };
+        if self.transport == Transport::Tcp {
+            self.header[self.ip_len + tcp::FLAGS] |= psh;
+        }
         self.closed = psh != 0 || next.payload.len() < self.size;
     }
 
@@ -201,7 +257,8 @@ impl Chain {
     fn finish(&mut self, pieces: usize) -> [u8; VNET_LEN] {
         // Headers are at most 100 bytes, the packet at most 65,535.
         let start = self.ip_len as u16;
-        let partial = Some(PartialChecksum { start, offset: tcp::CHECKSUM as u16 });
+        let checksum = self.transport.checksum();
+        let partial = Some(PartialChecksum { start, offset: checksum as u16 });
         let single = VnetHeader { partial, ..VnetHeader::default() };
         if pieces == 1 {
             return single.emit();
@@ -219,8 +276,15 @@ impl Chain {
         if let Ok(view) = parse_truncated(header) {
             let pseudo = pseudo_header(view.source, view.destination, view.protocol, 0);
             let sum = fold(pseudo + length_sum(len - self.ip_len));
-            write_u16(&mut self.header, self.ip_len + tcp::CHECKSUM, sum);
+            write_u16(&mut self.header, self.ip_len + checksum, sum);
         }
+        let kind = match self.transport {
+            Transport::Tcp => kind,
+            Transport::Udp => {
+                write_u16(&mut self.header, self.ip_len + UDP_LENGTH, (len - self.ip_len) as u16);
+                GsoKind::UdpDatagrams
+            }
+        };
         let gso = Some(Gso { kind, size: self.size as u16, ecn: false });
         VnetHeader { gso, hdr_len: self.header_len as u16, ..single }.emit()
     }

@@ -151,6 +151,12 @@ impl Engine {
         }
     }
 
+    /// Whether opened datagrams of one UDP flow are handed to the local stack merged: what takes them must
+    /// know how to cut them again (Linux 6.2). Off until this is called.
+    pub const fn merge_datagrams(&mut self, on: bool) {
+        self.coalescer.merge_datagrams(on);
+    }
+
     /// Interfaces under the hook, and every address of the machine. A host agent stands for
     /// exactly these addresses. Flows whose interface is gone move to the one that has their
     /// address now.

@@ -78,6 +78,7 @@ pub struct Tun {
     file: File,
     name: String,
     ifindex: u32,
+    cuts_datagrams: bool,
 }
 
 impl Tun {
@@ -87,18 +88,24 @@ impl Tun {
     /// No `/dev/net/tun`, no permission, a name that is taken.
     pub fn open(name: &str, program: Program) -> Result<Self, KernelError> {
         let file = open_device()?;
-        create(&file, name)?;
+        let cuts_datagrams = create(&file, name)?;
         let ifindex = nix::net::if_::if_nametoindex(name)
             .map_err(|errno| KernelError::io(format!("find interface {name}"), errno))?;
         configure(ifindex, program)
             .map_err(|error| KernelError::io(format!("set up {name}"), error))?;
-        Ok(Self { file, name: name.to_owned(), ifindex })
+        Ok(Self { file, name: name.to_owned(), ifindex, cuts_datagrams })
     }
 
     /// The device's name.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Whether the kernel takes and hands out super-packets of UDP on it (Linux 6.2).
+    #[must_use]
+    pub const fn cuts_datagrams(&self) -> bool {
+        self.cuts_datagrams
     }
 
     /// The device's index.
@@ -144,7 +151,8 @@ fn open_device() -> Result<File, KernelError> {
         })
 }
 
-fn create(file: &File, name: &str) -> Result<(), KernelError> {
+/// Whether the kernel knows super-packets of UDP.
+fn create(file: &File, name: &str) -> Result<bool, KernelError> {
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
     let mut request = InterfaceRequest {
         name: [0; libc::IFNAMSIZ],
@@ -168,10 +176,12 @@ fn create(file: &File, name: &str) -> Result<(), KernelError> {
         // SAFETY: the argument of this request is a number, not a pointer.
         unsafe { set_offload(file.as_raw_fd(), features.cast_signed()) }
     };
-    offload(OFFLOADS | UDP_OFFLOADS)
-        .or_else(|_| offload(OFFLOADS))
+    if offload(OFFLOADS | UDP_OFFLOADS).is_ok() {
+        return Ok(true);
+    }
+    offload(OFFLOADS)
         .map_err(|errno| KernelError::io(format!("switch on offloads of {name}"), errno))?;
-    Ok(())
+    Ok(false)
 }
 
 /// Addresses off, checks loosened, then up: an IPv6 address would be made in the moment of going up.

@@ -1,6 +1,6 @@
 //! Coalescing: what may be merged, what closes a chain, what passes singly and in order.
 
-use crate::build::{ACK, CWR, FIN, PSH, TIMESTAMPS, URG, payload, tcp_gso, v4, v6};
+use crate::build::{ACK, CWR, FIN, PSH, TIMESTAMPS, URG, payload, tcp_gso, udp_gso, v4, v6};
 use ge_core::coalesce::{Coalescer, Gather, PIECES_MAX};
 use ge_core::wire::ip::parse;
 use ge_core::wire::vnet::VnetHeader;
@@ -38,6 +38,7 @@ pub(crate) fn coalesce(packets: &[(Vec<u8>, bool)]) -> Vec<Written> {
     }
     let mut out = Vec::new();
     let mut coalescer = Coalescer::new();
+    coalescer.merge_datagrams(true);
     let mut sink = |gather: Gather<'_>| out.push(written(&gather));
     for (header, place, partial) in places {
         coalescer.push(&buffer, &header, place, partial, &mut sink);
@@ -194,4 +195,58 @@ fn a_range_outside_the_buffer_is_ignored() {
     coalescer.push(&[0; 10], header, 5..11, true, &mut sink);
     coalescer.push(&[0; 10], header, 11..12, false, &mut sink);
     coalescer.flush(&[0; 10], &mut sink);
+}
+
+fn datagram(pair: (IpAddr, IpAddr), len: usize) -> Vec<u8> {
+    udp_gso(pair, &payload(len), 65_000).bytes
+}
+
+#[test]
+fn datagrams_of_one_flow_are_merged_truth_table() {
+    let cases: [(&str, usize, u8, &[usize]); 7] = [
+        ("nothing", 0, 0x45, &[3]),
+        ("TOS", 1, 0x02, &[1, 1, 1]),
+        ("TTL", 8, 63, &[1, 1, 1]),
+        ("source", 15, 9, &[1, 1, 1]),
+        ("source port", 21, 9, &[1, 1, 1]),
+        ("destination port", 23, 9, &[1, 1, 1]),
+        ("a length that is not the packet's", 25, 9, &[1, 1, 1]),
+    ];
+    for (name, at, value, expected) in cases {
+        let mut packets = vec![datagram(v4(), 100); 3];
+        packets[1][at] = value;
+        assert_eq!(pieces(&packets), expected, "{name}");
+    }
+    assert_eq!(pieces(&vec![datagram(v6(), 64); PIECES_MAX + 1]), [PIECES_MAX, 1]);
+}
+
+/// The kernel cuts at one size: only the last datagram may be shorter. One without data has no place.
+#[test]
+fn datagrams_of_other_lengths_begin_anew() {
+    for (lengths, expected) in [
+        (&[100, 100, 60, 60][..], &[3, 1][..]),
+        (&[60, 100, 100], &[1, 2]),
+        (&[100, 0, 100], &[1, 1, 1]),
+    ] {
+        let packets: Vec<_> = lengths.iter().map(|len| datagram(v4(), *len)).collect();
+        assert_eq!(pieces(&packets), expected, "{lengths:?}");
+    }
+}
+
+#[test]
+fn datagrams_with_a_complete_checksum_or_for_a_kernel_that_cannot_cut_them_stay_alone() {
+    let packets: Vec<_> = (0..3).map(|_| (datagram(v4(), 100), false)).collect();
+    assert_eq!(coalesce(&packets).len(), 3);
+    let packet = datagram(v4(), 100);
+    let mut coalescer = Coalescer::new();
+    let mut count = 0;
+    for _ in 0..3 {
+        let mut sink = |gather: Gather<'_>| {
+            count += 1;
+            assert_eq!(written(&gather).bytes, packet);
+        };
+        coalescer.push(&packet, &packet[..20], 20..packet.len(), true, &mut sink);
+    }
+    coalescer.flush(&packet, &mut |_| panic!("nothing was kept"));
+    assert_eq!(count, 3);
 }

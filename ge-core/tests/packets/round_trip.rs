@@ -1,6 +1,6 @@
 //! Segment, then coalesce: the receiving stack gets what the sending stack handed over.
 
-use crate::build::{ACK, Built, PSH, TIMESTAMPS, payload, tcp_gso, v4, v6};
+use crate::build::{ACK, Built, PSH, TIMESTAMPS, payload, tcp_gso, udp_gso, v4, v6};
 use crate::coalesce::{Written, coalesce, written};
 use crate::reference;
 use ge_core::coalesce::{Coalescer, Gather, PIECES_MAX};
@@ -34,6 +34,7 @@ fn through_transport(built: &Built, limit: usize) -> Vec<Written> {
     }
     let mut out = Vec::new();
     let mut coalescer = Coalescer::new();
+    coalescer.merge_datagrams(true);
     let mut sink = |gather: Gather<'_>| out.push(written(&gather));
     for place in ends.windows(2).map(|ends| ends[0]..ends[1]) {
         let mut header = [0; HEADER_MAX];
@@ -77,6 +78,20 @@ fn super_packets_come_back_as_they_were() {
             built.bytes[10..12].copy_from_slice(&checksum.to_be_bytes());
         }
         assert_same(&through_tunnel(&built, limit), &built, round);
+    }
+}
+
+#[test]
+fn super_packets_of_datagrams_come_back_as_they_were() {
+    let mut rng = ChaCha20Rng::seed_from_u64(5);
+    for round in 0..2_000 {
+        let pair = if rng.next_u32() & 1 == 0 { v4() } else { v6() };
+        let size = 1 + (rng.next_u32() % 1_449) as u16;
+        let most = (usize::from(size) * PIECES_MAX).min(65_000);
+        let len = usize::from(size) + 1 + rng.next_u32() as usize % (most - usize::from(size));
+        let built = udp_gso(pair, &payload(len), size);
+        let limit = 8 + usize::from(size) + rng.next_u32() as usize % 50;
+        assert_same(&through_transport(&built, limit), &built, round);
     }
 }
 

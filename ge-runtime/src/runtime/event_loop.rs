@@ -317,6 +317,8 @@ impl EventLoop {
         debug!(interfaces = interfaces.len(), addresses = addresses.len(), "interfaces read");
         self.facts.set_interfaces(interfaces.iter().map(|info| info.name.clone()).collect());
         self.engine.set_interfaces(interfaces, &addresses);
+        let cuts = self.devices.attached.iter().all(|attached| attached.tun.cuts_datagrams());
+        self.engine.merge_datagrams(cuts);
     }
 
     fn read_frames(&mut self, index: usize, now: Now) {
