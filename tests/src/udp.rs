@@ -2,6 +2,7 @@
 
 use crate::host::Host;
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::net::{IpAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,6 +38,44 @@ pub fn echo(from: &Host, to: &Host, address: IpAddr, sizes: &[usize]) -> Result<
     stop.store(true, Ordering::Relaxed);
     let reflected = reflector.join().unwrap_or_else(|_| anyhow::bail!("the far end panicked"));
     result.and(reflected)
+}
+
+/// Sends `COUNT` datagrams of `size` bytes in one call, which the kernel cuts on the way (`UDP_SEGMENT`), and
+/// the last of them shorter; each must arrive at `address` of `to` as one, unchanged and in order.
+///
+/// # Errors
+/// If one does not.
+pub fn burst(from: &Host, to: &Host, address: IpAddr, size: u16) -> Result<()> {
+    const COUNT: usize = 40;
+    let sent: Vec<u8> = (0..COUNT * usize::from(size) - 1).map(|at| (at / 3) as u8).collect();
+    let expected: Vec<&[u8]> = sent.chunks(usize::from(size)).collect();
+    let receiver = to.enter(|| UdpSocket::bind((address, 0)).context("binding"))?;
+    receiver.set_read_timeout(Some(DEADLINE))?;
+    let at = receiver.local_addr()?;
+    for _ in 0..TRIES {
+        from.enter(|| {
+            let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+            let socket = UdpSocket::bind((any, 0))?;
+            setsockopt(&socket, sockopt::UdpGsoSegment, &i32::from(size))?;
+            socket.send_to(&sent, at).context("sending")
+        })?;
+        let mut arrived = Vec::new();
+        let mut buffer = vec![0; 65_536];
+        while arrived.len() < COUNT {
+            match receiver.recv(&mut buffer) {
+                Ok(length) => arrived.push(buffer[..length].to_vec()),
+                Err(error) if is_loss(&error) => break,
+                Err(error) => return Err(error).context("receiving"),
+            }
+        }
+        // Some may be lost, none may be another's.
+        let known = arrived.iter().all(|datagram| expected.contains(&datagram.as_slice()));
+        ensure!(known, "a datagram of a burst of {size} bytes each arrived changed");
+        if arrived == expected {
+            return Ok(());
+        }
+    }
+    bail!("no burst of {COUNT} datagrams arrived whole in {TRIES} tries")
 }
 
 /// Sends until the same bytes are back. A datagram may be lost on the way: where the path is

@@ -60,6 +60,9 @@ fn datagrams(v6: bool, sizes: &[usize]) -> Result<()> {
     let tap = pair.tap()?;
     udp::echo(&pair.lab.a, &pair.lab.b, pair.address_of_b(v6), sizes)?;
     udp::echo(&pair.lab.b, &pair.lab.a, pair.address_of_a(v6), sizes)?;
+    for size in [64, 1200] {
+        udp::burst(&pair.lab.a, &pair.lab.b, pair.address_of_b(v6), size)?;
+    }
     pair.ensure_protected(&tap.finish()?, v6)
 }
 
