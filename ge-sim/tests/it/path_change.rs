@@ -44,3 +44,35 @@ fn flows_recover_by_themselves_when_agents_restart() {
     let ladder: Duration = RETRY_LADDER.iter().sum();
     assert!(max <= ladder + STEP, "{max:?}");
 }
+
+/// Silence is noticed within a second, and loss is not taken for it: of a flow that only one end sends, and
+/// of one that both send, three in ten packets and messages are lost for eight minutes.
+#[test]
+fn a_path_that_loses_three_in_ten_keeps_its_session() {
+    // From end to end three in ten each, over one link and over two.
+    for (text, loss) in [("s1c d1c", 300), ("s1c T1o d1c", 163)] {
+        for both in [false, true] {
+            let (mut sim, path) = chain(22, text);
+            talk(&mut sim, &path, both);
+            sim.run_for(s(3)).unwrap();
+            sim.net.conditions.loss = loss;
+            let (a, b) = (path.source(), path.destination());
+            let mut refused = 0;
+            for _ in 0..100 {
+                let from = sim.now();
+                sim.run_for(s(5)).unwrap();
+                let tally = sim.check.tally(a, b, from, sim.now());
+                assert_eq!(tally.clear, 0, "{text}");
+                assert!(
+                    tally.sealed > 0,
+                    "{text}: nothing went in five seconds, both ways: {both}"
+                );
+                refused += usize::from(sim.row_verdict(a, b) != "protected");
+            }
+            println!(
+                "{text}, both ways {both}: {refused} of 100 looks, every five seconds, are without a session"
+            );
+            assert!(refused <= 3, "{text}, both ways: {both}: {refused}");
+        }
+    }
+}
