@@ -28,6 +28,8 @@ use ge_core::flow::Direction;
 use ge_core::io::{
     ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, VNET_LEN,
 };
+use ge_core::wire::ip::parse_truncated;
+use ge_core::wire::protocol;
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -84,6 +86,9 @@ pub(super) struct EventLoop {
     /// When to bring the kernel to what it should be again, after that failed.
     retry_at: Option<Instant>,
     remembering: Option<Remembering>,
+    /// The kernel refused a super-packet of UDP although it said that it takes them: they are not merged
+    /// any more.
+    merging_refused: bool,
 }
 
 /// What writes down what the engine knows of destinations, and finds the addresses of names.
@@ -118,6 +123,7 @@ impl EventLoop {
             deadline: None,
             retry_at: None,
             remembering: None,
+            merging_refused: false,
         }
     }
 
@@ -318,7 +324,7 @@ impl EventLoop {
         self.facts.set_interfaces(interfaces.iter().map(|info| info.name.clone()).collect());
         self.engine.set_interfaces(interfaces, &addresses);
         let cuts = self.devices.attached.iter().all(|attached| attached.tun.cuts_datagrams());
-        self.engine.merge_datagrams(cuts);
+        self.engine.merge_datagrams(cuts && !self.merging_refused);
     }
 
     fn read_frames(&mut self, index: usize, now: Now) {
@@ -379,12 +385,20 @@ impl EventLoop {
             let buffer = &mut self.buffer[..len];
             let tun = self.devices.tun_of(meta.interface);
             // Without an interface there is nobody to hand packets to.
+            let mut refused = false;
             let mut write = |gather: Gather<'_>| {
                 if let Some(tun) = tun {
-                    write_gather(tun, &gather);
+                    refused |= write_gather(tun, &gather).is_err();
                 }
             };
             self.engine.datagrams(buffer, segment, &meta, now, &mut write);
+            if refused && !self.merging_refused {
+                warn!(
+                    "the kernel takes no merged datagrams; each is written by itself from now on"
+                );
+                self.merging_refused = true;
+                self.engine.merge_datagrams(false);
+            }
         }
         self.drain(now);
     }
@@ -485,15 +499,23 @@ struct Ready {
     tuns: Vec<usize>,
 }
 
+/// A super-packet of UDP was refused as such.
+struct MergingRefused;
+
 /// Hands one inner packet, maybe merged from many, to the local stack.
-fn write_gather(tun: &crate::tun::Tun, gather: &Gather<'_>) {
+fn write_gather(tun: &crate::tun::Tun, gather: &Gather<'_>) -> Result<(), MergingRefused> {
     let mut slices = Vec::with_capacity(2 + gather.payload.len());
     slices.push(IoSlice::new(&gather.vnet));
     slices.push(IoSlice::new(gather.header));
     slices.extend(gather.payload.iter().map(|range| IoSlice::new(&gather.buffer[range.clone()])));
-    if let Err(error) = tun.writev(&slices) {
-        warn!(%error, "TUN write failed");
+    let Err(error) = tun.writev(&slices) else { return Ok(()) };
+    let merged = gather.payload.len() > 1
+        && parse_truncated(gather.header).is_ok_and(|view| view.protocol == protocol::UDP);
+    if merged && error.raw_os_error() == Some(libc::EINVAL) {
+        return Err(MergingRefused);
     }
+    warn!(%error, "TUN write failed");
+    Ok(())
 }
 
 /// The frame's vnet header with offsets from the IP header, which is what the TUN takes.
