@@ -17,8 +17,10 @@ use crate::wire::ip::{Fragment, IpView, parse_truncated};
 use crate::wire::ipv4::{self, CHECKSUM, DONT_FRAGMENT, FLAGS, IDENTIFICATION, TOTAL_LENGTH};
 use crate::wire::ipv6::{self, PAYLOAD_LENGTH};
 use crate::wire::tcp::{self, ACK, PSH, SEQUENCE};
+use crate::wire::transport::Transport;
+use crate::wire::udp;
 use crate::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
-use crate::wire::{protocol, read_u16, read_u32, write_u16};
+use crate::wire::{read_u16, read_u32, write_u16};
 use core::array;
 use core::ops::Range;
 
@@ -31,11 +33,6 @@ const PACKET_MAX: usize = u16::MAX as usize;
 
 /// Plain IP header and TCP header.
 const HEADER_MAX: usize = ipv6::HEADER_LEN + tcp::HEADER_MAX;
-
-/// Of the UDP header (RFC 768), and where length and checksum are in it.
-const UDP_HEADER_LEN: usize = 8;
-const UDP_LENGTH: usize = 4;
-const UDP_CHECKSUM: usize = 6;
 
 /// One packet for the local stack, in pieces: write `vnet`, `header`, then the `payload` ranges
 /// of `buffer` with one gathering write.
@@ -71,23 +68,6 @@ pub struct Coalescer {
     datagrams: bool,
 }
 
-/// What is merged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Transport {
-    Tcp,
-    Udp,
-}
-
-impl Transport {
-    /// Where the checksum is in the transport header.
-    const fn checksum(self) -> usize {
-        match self {
-            Self::Tcp => tcp::CHECKSUM,
-            Self::Udp => UDP_CHECKSUM,
-        }
-    }
-}
-
 /// A super-packet as far as it has come.
 #[derive(Debug)]
 struct Chain {
@@ -109,6 +89,8 @@ struct Candidate<'a> {
     ip_header: &'a [u8],
     upper_header: &'a [u8],
     payload: Range<usize>,
+    /// TCP's PSH: nothing shall wait behind it.
+    pushes: bool,
 }
 
 impl Coalescer {
@@ -190,19 +172,20 @@ impl<'a> Candidate<'a> {
             && view.fragment == Fragment::None
             && ip_header.len() == view.header_len
             && view.total_len == view.header_len + segment.len();
-        let (transport, len) = match view.protocol {
-            protocol::TCP => (Transport::Tcp, tcp::header_len(segment)?),
-            protocol::UDP => (Transport::Udp, UDP_HEADER_LEN),
-            _ => return None,
+        let transport = Transport::of(view.protocol)?;
+        let upper_header = segment.get(..transport.header_len(segment)?)?;
+        let (usual, pushes) = match transport {
+            Transport::Tcp => {
+                let flags = upper_header[tcp::FLAGS];
+                (flags & !PSH == ACK, flags & PSH != 0)
+            }
+            Transport::Udp => {
+                (read_u16(upper_header, udp::LENGTH).map(usize::from) == Some(segment.len()), false)
+            }
         };
-        let upper_header = segment.get(..len)?;
-        let usual = match transport {
-            Transport::Tcp => upper_header[tcp::FLAGS] & !PSH == ACK,
-            Transport::Udp => read_u16(segment, UDP_LENGTH).map(usize::from) == Some(segment.len()),
-        };
-        let payload = l4.start + len..l4.end;
+        let payload = l4.start + upper_header.len()..l4.end;
         let is_candidate = fits && usual && !payload.is_empty();
-        is_candidate.then_some(Self { transport, ip_header, upper_header, payload })
+        is_candidate.then_some(Self { transport, ip_header, upper_header, payload, pushes })
     }
 }
 
@@ -213,8 +196,7 @@ impl Chain {
         let mut header = [0; HEADER_MAX];
         header[..ip_len].copy_from_slice(first.ip_header);
         header[ip_len..header_len].copy_from_slice(first.upper_header);
-        let transport = first.transport;
-        let closed = transport == Transport::Tcp && first.upper_header[tcp::FLAGS] & PSH != 0;
+        let (transport, closed) = (first.transport, first.pushes);
         Self { transport, header, ip_len, header_len, size, payload_len: size, closed }
     }
 
@@ -230,20 +212,16 @@ impl Chain {
                         && self.next_sequence() == read_u32(next.upper_header, SEQUENCE)
                 }
                 // The ports.
-                Transport::Udp => upper[..UDP_LENGTH] == next.upper_header[..UDP_LENGTH],
+                Transport::Udp => upper[..udp::LENGTH] == next.upper_header[..udp::LENGTH],
             }
     }
 
     fn extend(&mut self, next: &Candidate<'_>) {
         self.payload_len += next.payload.len();
-        let psh = match self.transport {
-            Transport::Tcp => next.upper_header[tcp::FLAGS] & PSH,
-            Transport::Udp => 0,
-        };
-        if self.transport == Transport::Tcp {
-            self.header[self.ip_len + tcp::FLAGS] |= psh;
+        if next.pushes {
+            self.header[self.ip_len + tcp::FLAGS] |= PSH;
         }
-        self.closed = psh != 0 || next.payload.len() < self.size;
+        self.closed = next.pushes || next.payload.len() < self.size;
     }
 
     fn next_sequence(&self) -> Option<u32> {
@@ -265,7 +243,7 @@ impl Chain {
         }
         let len = self.header_len + self.payload_len;
         let header = &mut self.header[..self.ip_len];
-        let kind = if header[0] >> 4 == 6 {
+        let tcp_kind = if header[0] >> 4 == 6 {
             write_u16(header, PAYLOAD_LENGTH, (len - ipv6::HEADER_LEN) as u16);
             GsoKind::TcpV6
         } else {
@@ -279,9 +257,9 @@ impl Chain {
             write_u16(&mut self.header, self.ip_len + checksum, sum);
         }
         let kind = match self.transport {
-            Transport::Tcp => kind,
+            Transport::Tcp => tcp_kind,
             Transport::Udp => {
-                write_u16(&mut self.header, self.ip_len + UDP_LENGTH, (len - self.ip_len) as u16);
+                write_u16(&mut self.header, self.ip_len + udp::LENGTH, (len - self.ip_len) as u16);
                 GsoKind::UdpDatagrams
             }
         };
@@ -324,13 +302,8 @@ fn same_tcp_flow(first: &[u8], next: &[u8]) -> bool {
 /// Where a whole TCP or UDP segment has its checksum. `None` for everything else, whose checksum
 /// cannot be partial: then the kernel verifies what stands there.
 fn usual_place(view: &IpView, segment: &[u8]) -> Option<PartialChecksum> {
-    if view.fragment != Fragment::None {
-        return None;
-    }
-    let offset = match view.protocol {
-        protocol::TCP if segment.len() >= tcp::HEADER_LEN => tcp::CHECKSUM,
-        protocol::UDP if segment.len() >= 8 => 6,
-        _ => return None,
-    };
-    Some(PartialChecksum { start: u16::try_from(view.header_len).ok()?, offset: offset as u16 })
+    let transport = Transport::of(view.protocol)?;
+    let whole = view.fragment == Fragment::None && segment.len() >= transport.shortest();
+    let (start, offset) = (u16::try_from(view.header_len).ok()?, transport.checksum() as u16);
+    whole.then_some(PartialChecksum { start, offset })
 }

@@ -15,13 +15,10 @@ use crate::wire::ip::{Fragment, IpView};
 use crate::wire::ipv4::{self, IDENTIFICATION, TOTAL_LENGTH};
 use crate::wire::ipv6::{self, PAYLOAD_LENGTH};
 use crate::wire::tcp::{self, CWR, FIN, FLAGS, PSH, SEQUENCE, SYN, URG};
+use crate::wire::transport::Transport;
+use crate::wire::udp;
 use crate::wire::vnet::{GsoKind, PartialChecksum, VnetHeader, complete_checksum};
 use crate::wire::{Malformed, protocol, read_u16, read_u32, write_u16, write_u32};
-
-/// Length of a UDP header in bytes.
-const UDP_HEADER_LEN: usize = 8;
-const UDP_LENGTH: usize = 4;
-const UDP_CHECKSUM: usize = 6;
 
 /// Why a packet cannot be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -69,12 +66,6 @@ struct Split {
     count: usize,
     /// Pseudo-header sum without the length.
     sum: u32,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Transport {
-    Tcp,
-    Udp,
 }
 
 impl<'a> Segmenter<'a> {
@@ -200,11 +191,7 @@ impl Checksum {
         if usize::from(partial.start) < view.header_len || partial.field(packet.len()).is_none() {
             return Err(Malformed::Offload);
         }
-        let offset = match view.protocol {
-            protocol::TCP => tcp::CHECKSUM,
-            protocol::UDP => UDP_CHECKSUM,
-            _ => usize::MAX,
-        };
+        let offset = Transport::of(view.protocol).map_or(usize::MAX, Transport::checksum);
         let PartialChecksum { start, offset: at } = partial;
         let usual = usize::from(start) == view.header_len && usize::from(at) == offset;
         Ok(if usual && view.fragment == Fragment::None {
@@ -223,11 +210,7 @@ impl Split {
         size: usize,
         limit: usize,
     ) -> Result<Option<Self>, SegmentError> {
-        let header_len = match kind {
-            Transport::Tcp => tcp::header_len(transport),
-            Transport::Udp => Some(UDP_HEADER_LEN).filter(|len| transport.len() >= *len),
-        };
-        let header_len = header_len.ok_or(Malformed::Length)?;
+        let header_len = kind.header_len(transport).ok_or(Malformed::Length)?;
         let payload_len = transport.len() - header_len;
         let room = limit.saturating_sub(header_len);
         if payload_len <= size.min(room) && transport.len() <= limit {
@@ -271,13 +254,10 @@ impl Split {
                 if index + 1 < self.count {
                     header[FLAGS] &= !(FIN | PSH);
                 }
-                write_u16(header, tcp::CHECKSUM, sum);
             }
-            Transport::Udp => {
-                write_u16(header, UDP_LENGTH, len as u16);
-                write_u16(header, UDP_CHECKSUM, sum);
-            }
+            Transport::Udp => write_u16(header, udp::LENGTH, len as u16),
         }
+        write_u16(header, self.transport.checksum(), sum);
     }
 }
 
@@ -287,14 +267,14 @@ fn gso_transport(
     view: &IpView,
 ) -> Result<Option<(Transport, usize)>, Malformed> {
     let Some(gso) = vnet.gso else { return Ok(None) };
-    let (kind, protocol, fits) = match gso.kind {
-        GsoKind::TcpV4 => (Transport::Tcp, protocol::TCP, view.source.is_ipv4()),
-        GsoKind::TcpV6 => (Transport::Tcp, protocol::TCP, view.source.is_ipv6()),
-        GsoKind::UdpDatagrams => (Transport::Udp, protocol::UDP, true),
+    let (kind, fits) = match gso.kind {
+        GsoKind::TcpV4 => (Transport::Tcp, view.source.is_ipv4()),
+        GsoKind::TcpV6 => (Transport::Tcp, view.source.is_ipv6()),
+        GsoKind::UdpDatagrams => (Transport::Udp, true),
         // One datagram, to be sent in IP fragments: here one packet that may be too large.
         GsoKind::UdpFragments => return Ok(None),
     };
-    if !fits || view.protocol != protocol || view.fragment != Fragment::None {
+    if !fits || Transport::of(view.protocol) != Some(kind) || view.fragment != Fragment::None {
         return Err(Malformed::Offload);
     }
     Ok(Some((kind, usize::from(gso.size))))
@@ -307,7 +287,7 @@ fn pseudo_sum(checksum: &Checksum, packet: &[u8], view: &IpView) -> Result<u32, 
     let transport = packet.get(view.header_len..).ok_or(Malformed::Length)?;
     let (field, optional) = match view.protocol {
         protocol::TCP => (tcp::CHECKSUM, false),
-        _ => (UDP_CHECKSUM, view.source.is_ipv4()),
+        _ => (udp::CHECKSUM, view.source.is_ipv4()),
     };
     let field = read_u16(transport, field).ok_or(Malformed::Length)?;
     match checksum {

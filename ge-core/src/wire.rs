@@ -12,6 +12,7 @@ pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
 pub mod tcp;
+pub(crate) mod transport;
 pub mod udp;
 pub mod vnet;
 

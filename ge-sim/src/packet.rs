@@ -17,6 +17,7 @@ use ge_core::wire::dprp::{self, Kind};
 use ge_core::wire::icmp::{ECHO_LEN, parse_echo};
 use ge_core::wire::ip::{self, HEADER_MAX, IpView, emit_header};
 use ge_core::wire::protocol;
+pub use ge_core::wire::udp::UDP_LEN;
 use ge_core::wire::udp::parse_udp;
 use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use std::net::IpAddr;
@@ -31,8 +32,6 @@ pub const DATAGRAM_MIN: usize = HEAD_LEN + 8;
 pub const BLOCK: usize = 32;
 /// UDP port of applications.
 pub const APP_PORT: u16 = 7000;
-/// Length of a UDP header.
-pub const UDP_LEN: usize = 8;
 const TCP_LEN: usize = 20;
 const HOP_LIMIT: u8 = 64;
 

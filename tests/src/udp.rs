@@ -29,8 +29,7 @@ pub fn echo(from: &Host, to: &Host, address: IpAddr, sizes: &[usize]) -> Result<
         move || reflect(&socket, &stop)
     });
     let result = from.enter(|| {
-        let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
-        let socket = UdpSocket::bind((any, 0))?;
+        let socket = like(address)?;
         socket.connect(at)?;
         socket.set_read_timeout(Some(DEADLINE))?;
         sizes.iter().try_for_each(|&size| one(&socket, size))
@@ -54,8 +53,7 @@ pub fn burst(from: &Host, to: &Host, address: IpAddr, size: u16) -> Result<()> {
     let at = receiver.local_addr()?;
     for _ in 0..TRIES {
         from.enter(|| {
-            let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
-            let socket = UdpSocket::bind((any, 0))?;
+            let socket = like(address)?;
             setsockopt(&socket, sockopt::UdpGsoSegment, &i32::from(size))?;
             socket.send_to(&sent, at).context("sending")
         })?;
@@ -76,6 +74,12 @@ pub fn burst(from: &Host, to: &Host, address: IpAddr, size: u16) -> Result<()> {
         }
     }
     bail!("no burst of {COUNT} datagrams arrived whole in {TRIES} tries")
+}
+
+/// A socket of the IP version of `address`.
+fn like(address: IpAddr) -> Result<UdpSocket> {
+    let any: IpAddr = if address.is_ipv4() { [0; 4].into() } else { [0u16; 8].into() };
+    UdpSocket::bind((any, 0)).context("binding")
 }
 
 /// Sends until the same bytes are back. A datagram may be lost on the way: where the path is

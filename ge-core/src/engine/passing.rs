@@ -363,7 +363,8 @@ impl Engine {
         // Of another flow it says nothing about this one: whoever heard it can send it again.
         let came = arrival.flow();
         let about = witness.flow_of_rgi(message, now.unix);
-        if about.is_some_and(|about| about.remote == came.remote) {
+        let to_who_asked = about.is_some_and(|about| about.remote == came.remote);
+        if to_who_asked {
             let asked = self.passing.take_asked(header.sid_i, arrival.pair);
             self.note_late(asked.as_ref(), header, place, arrival, now);
             self.passing.refusals.take(&arrival.pair, now.mono);
@@ -374,7 +375,7 @@ impl Engine {
         if !content && about == Some(came) {
             self.unfounded(arrival.pair, now);
         }
-        if place == Place::Source && about.is_some_and(|about| about.remote == came.remote) {
+        if place == Place::Source && to_who_asked {
             self.give_way(arrival.pair, now);
         }
         if longer == message {

@@ -23,15 +23,14 @@ use crate::shim::{Kind, SHIM_LEN, TAG_LEN};
 use crate::translate::{Place, translate};
 use crate::wire::ip::IpView;
 use crate::wire::protocol;
-use crate::wire::tcp::clamp_mss;
+use crate::wire::tcp::{self, clamp_mss};
+use crate::wire::udp::UDP_LEN;
 use crate::wire::vnet::VnetHeader;
 use crate::{DropReason, Now};
 use core::net::IpAddr;
 
-const UDP_LEN: usize = 8;
 /// Inner protocol number at the end of a `transport` plaintext.
 const PROTOCOL_LEN: usize = 1;
-const TCP_LEN: usize = 20;
 
 /// Why a packet could not be sealed.
 enum Unsealed {
@@ -153,7 +152,7 @@ fn seal_packet(
     let own_header = session.wire_is_flow() && view.plain_header;
     let limit = room.saturating_sub(if own_header { PROTOCOL_LEN } else { view.header_len });
     if view.plain_header && view.protocol == protocol::TCP {
-        let max_mss = limit.saturating_sub(TCP_LEN).clamp(1, usize::from(u16::MAX)) as u16;
+        let max_mss = limit.saturating_sub(tcp::HEADER_LEN).clamp(1, usize::from(u16::MAX)) as u16;
         clamp_mss(packet, view, max_mss, vnet.partial.is_some());
     }
     if own_header {

@@ -4,7 +4,7 @@
 use super::*;
 use crate::addr::WireAddr;
 use crate::coalesce::Gather;
-use crate::dprp::domain::{Domain, NOW};
+use crate::dprp::domain::{Domain, Member, NOW};
 use crate::flow::Direction;
 use crate::io::{DatagramMeta, ETHERNET_LEN, Frame, VNET_LEN};
 use crate::now::Instant;
@@ -13,7 +13,7 @@ use crate::wire::ip::emit_header;
 use crate::wire::vnet::{PartialChecksum, VnetHeader};
 use crate::{Interface, Now};
 
-const ETH0: Interface = Interface(2);
+pub(super) const ETH0: Interface = Interface(2);
 
 /// So many microseconds after the start.
 pub(super) fn at(micros: u64) -> Now {
@@ -31,7 +31,11 @@ pub(super) fn meta(from: u8) -> DatagramMeta {
 }
 
 pub(super) fn agent(number: u8) -> Engine {
-    let member = Domain::new(1).member(number, &[1]);
+    engine(number, Domain::new(1).member(number, &[1]))
+}
+
+/// A member at the address of this number, with one interface.
+pub(super) fn engine(number: u8, member: Member) -> Engine {
     let mut engine = Engine::new(member.identity.clone(), [number; 32]);
     let interface = InterfaceInfo {
         interface: ETH0,
@@ -101,14 +105,14 @@ pub(super) fn agreed_by_one() -> (Engine, Engine, Vec<Output>) {
     (one, other, sent)
 }
 
-fn packet((from, to): (u8, u8), protocol: u8, upper: &[u8]) -> Vec<u8> {
+pub(super) fn packet((from, to): (u8, u8), protocol: u8, upper: &[u8]) -> Vec<u8> {
     let mut header = [0; 40];
     let (from, to) = (address(from), address(to));
     let len = emit_header(&mut header, from, to, protocol, upper.len(), 0, 64);
     [&header[..len], upper].concat()
 }
 
-fn frame(vnet: &VnetHeader, packet: &[u8]) -> Vec<u8> {
+pub(super) fn frame(vnet: &VnetHeader, packet: &[u8]) -> Vec<u8> {
     let link = [0; VNET_LEN + ETHERNET_LEN];
     [vnet.emit().as_slice(), &link[VNET_LEN..], packet].concat()
 }

@@ -12,8 +12,8 @@ use core::net::IpAddr;
 /// Length of a UDP header in bytes.
 pub const UDP_LEN: usize = 8;
 
-const LENGTH: usize = 4;
-const CHECKSUM: usize = 6;
+pub(crate) const LENGTH: usize = 4;
+pub(crate) const CHECKSUM: usize = 6;
 
 /// A datagram whose length and checksum are right.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

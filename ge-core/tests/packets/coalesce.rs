@@ -61,10 +61,21 @@ fn pieces(packets: &[Vec<u8>]) -> Vec<usize> {
     coalesce(&packets).iter().map(|written| written.pieces).collect()
 }
 
+/// A name, the byte of the second packet that changes, counted from its IP header, its new value, and how
+/// many pieces each packet that comes out has.
+type Change<'a> = (&'a str, usize, u8, &'a [usize]);
+
+fn assert_second_changed(packets: &[Vec<u8>], cases: &[Change<'_>]) {
+    for (name, at, value, expected) in cases {
+        let mut packets = packets.to_vec();
+        packets[1][*at] = *value;
+        assert_eq!(pieces(&packets), *expected, "{name}");
+    }
+}
+
 #[test]
 fn what_differs_is_not_merged_truth_table() {
-    // Each case changes the second of three segments; offsets count from the IP header.
-    let cases: [(&str, usize, u8, &[usize]); 14] = [
+    let cases: [Change<'_>; 14] = [
         ("nothing", 0, 0x45, &[3]),
         ("TOS", 1, 0x02, &[1, 1, 1]),
         ("TTL", 8, 63, &[1, 1, 1]),
@@ -80,11 +91,8 @@ fn what_differs_is_not_merged_truth_table() {
         ("urgent pointer", 39, 9, &[1, 1, 1]),
         ("options", 47, 9, &[1, 1, 1]),
     ];
-    for (name, at, value, expected) in cases {
-        let mut packets: Vec<_> = (0..3).map(|i| segment(v4(), i * 100, 100, ACK)).collect();
-        packets[1][at] = value;
-        assert_eq!(pieces(&packets), expected, "{name}");
-    }
+    let packets: Vec<_> = (0..3).map(|i| segment(v4(), i * 100, 100, ACK)).collect();
+    assert_second_changed(&packets, &cases);
 }
 
 #[test]
@@ -203,7 +211,7 @@ fn datagram(pair: (IpAddr, IpAddr), len: usize) -> Vec<u8> {
 
 #[test]
 fn datagrams_of_one_flow_are_merged_truth_table() {
-    let cases: [(&str, usize, u8, &[usize]); 7] = [
+    let cases: [Change<'_>; 7] = [
         ("nothing", 0, 0x45, &[3]),
         ("TOS", 1, 0x02, &[1, 1, 1]),
         ("TTL", 8, 63, &[1, 1, 1]),
@@ -212,11 +220,7 @@ fn datagrams_of_one_flow_are_merged_truth_table() {
         ("destination port", 23, 9, &[1, 1, 1]),
         ("a length that is not the packet's", 25, 9, &[1, 1, 1]),
     ];
-    for (name, at, value, expected) in cases {
-        let mut packets = vec![datagram(v4(), 100); 3];
-        packets[1][at] = value;
-        assert_eq!(pieces(&packets), expected, "{name}");
-    }
+    assert_second_changed(&vec![datagram(v4(), 100); 3], &cases);
     assert_eq!(pieces(&vec![datagram(v6(), 64); PIECES_MAX + 1]), [PIECES_MAX, 1]);
 }
 

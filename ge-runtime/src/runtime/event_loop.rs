@@ -392,7 +392,7 @@ impl EventLoop {
                 }
             };
             self.engine.datagrams(buffer, segment, &meta, now, &mut write);
-            if refused && !self.merging_refused {
+            if refused {
                 warn!(
                     "the kernel takes no merged datagrams; each is written by itself from now on"
                 );

@@ -24,6 +24,7 @@ mod seeds;
 mod sessions;
 mod spoofing;
 
+use ge_core::limits::RETRY_LADDER;
 use ge_core::{GroupId, Mode};
 use ge_sim::{NodeId, Sim};
 use std::time::Duration;
@@ -43,6 +44,11 @@ const fn ms(millis: u64) -> Duration {
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
+}
+
+/// How long a lost message may hold a negotiation up.
+fn ladder() -> Duration {
+    RETRY_LADDER.iter().sum()
 }
 
 /// Both ends have one row, one session, and nothing under way.

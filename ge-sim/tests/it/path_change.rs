@@ -6,8 +6,7 @@
 //! `cargo test --release -p ge-sim --test it path_change -- --nocapture` prints the figures.
 
 use crate::chains::{PROTECTED, chain, restart, talk};
-use crate::s;
-use ge_core::limits::RETRY_LADDER;
+use crate::{ladder, s};
 use ge_sim::NodeId;
 use std::time::Duration;
 
@@ -41,8 +40,7 @@ fn flows_recover_by_themselves_when_agents_restart() {
     let max = Duration::from_micros(*took.last().unwrap());
     let p50 = Duration::from_micros(took[took.len() / 2]);
     println!("{} restarts: recovered after {p50:?} (p50), {max:?} (max)", took.len());
-    let ladder: Duration = RETRY_LADDER.iter().sum();
-    assert!(max <= ladder + STEP, "{max:?}");
+    assert!(max <= ladder() + STEP, "{max:?}");
 }
 
 /// Silence is noticed within a second, and loss is not taken for it: of a flow that only one end sends, and

@@ -8,9 +8,9 @@
 //! `cargo test --release -p ge-sim --test it route_change -- --nocapture` prints the figures.
 
 use crate::chains::{chain, plan, talk};
-use crate::{ms, s};
+use crate::{ladder, ms, s};
 use ge_core::Mode;
-use ge_core::limits::{REFUSED_LIFETIME, RETRY_LADDER};
+use ge_core::limits::REFUSED_LIFETIME;
 use ge_sim::chain::Chain;
 use ge_sim::fault::Fault;
 use ge_sim::matrix::oracle::{Verdict, verdicts};
@@ -117,9 +117,8 @@ impl World {
 
     /// A flow that passed recovers within the retry ladder, to the spacing of its packets.
     fn bound(&self) -> Duration {
-        let ladder: Duration = RETRY_LADDER.iter().sum();
-        let step = Duration::from_micros(STEP);
-        if self.refused { REFUSED_LIFETIME + ladder + step } else { ladder + step }
+        let passed = ladder() + Duration::from_micros(STEP);
+        if self.refused { REFUSED_LIFETIME + passed } else { passed }
     }
 
     /// Microseconds from now until the flow is, both ways, as the rule says and stays so. Nothing ever

@@ -7,7 +7,7 @@ use super::tests::{Scene, keys};
 use super::*;
 use crate::addr::WireAddr;
 use crate::crypto::sign;
-use crate::dprp::between::{Witness, decision};
+use crate::dprp::between::{Tentative, Witness, decision};
 use crate::dprp::consume_dde;
 use crate::dprp::domain::{Domain, NOW, parameters, proposal, rng};
 use crate::dprp::offer::Peer;
@@ -18,11 +18,7 @@ use crate::wire::dprp::mpit::{MpitPath, MpitPayload};
 use crate::wire::dprp::{Place, peek};
 
 /// The MPIT of an initiator that changes what it says before it signs, and signs or does not.
-pub(super) fn impaired(
-    scene: &mut Scene,
-    change: impl FnOnce(&mut MpitPath),
-    signs: bool,
-) -> Vec<u8> {
+fn impaired(scene: &mut Scene, change: impl FnOnce(&mut MpitPath), signs: bool) -> Vec<u8> {
     let State::Offered(noise) = &mut scene.initiator.state else { panic!("nothing offered") };
     let (mut noise, offer) = (noise.take().unwrap(), &scene.initiator.offer);
     let keys = keys(&scene.i);
@@ -61,19 +57,34 @@ fn text(own: &Keyring, sids: Sids, path: &MpitPath) -> Vec<u8> {
     transcript::mpit_text(&decision(own, sids, path))
 }
 
+/// The MPIT of [`impaired`], past router 7 that said something about the path.
+pub(super) struct Passed {
+    pub(super) scene: Scene,
+    pub(super) router: Keyring,
+    pub(super) mpit: Vec<u8>,
+    /// What the router makes of it.
+    pub(super) read: Result<Tentative, Reject>,
+}
+
+impl Passed {
+    pub(super) fn new(change: impl FnOnce(&mut MpitPath), signs: bool) -> Self {
+        let mut scene = Scene::new();
+        let router = Domain::new(1).member(7, &[1]).keyring();
+        let secret = Secret32([8; 32]);
+        let witness = Witness { keyring: &router, secret: &secret, place: Place::Between };
+        scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().0;
+        let mpit = impaired(&mut scene, change, signs);
+        let read = witness.consume_mpit(&mpit, scene.initiator.proposal().pair, NOW);
+        Self { scene, router, mpit, read }
+    }
+}
+
 /// What the responder, and a router that said something about the path, make of it.
 fn read(change: impl Fn(&mut MpitPath), signs: bool) -> [Option<Reject>; 2] {
-    let mut scene = Scene::new();
-    let router = Domain::new(1).member(7, &[1]).keyring();
-    let secret = Secret32([8; 32]);
-    let witness = Witness { keyring: &router, secret: &secret, place: Place::Between };
-    scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().0;
-    let mpit = impaired(&mut scene, change, signs);
-    let pair = scene.initiator.proposal().pair;
-    let between = witness.consume_mpit(&mpit, pair, NOW).err();
+    let Passed { mut scene, mpit, read, .. } = Passed::new(change, signs);
     let Scene { r, rng, responder, .. } = &mut scene;
     let responder: &mut Responder = responder;
-    [responder.consume_mpit(r, &mpit, rng, NOW).err(), between]
+    [responder.consume_mpit(r, &mpit, rng, NOW).err(), read.err()]
 }
 
 #[test]

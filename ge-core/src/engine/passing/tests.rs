@@ -6,15 +6,15 @@
 //! ```
 
 use super::*;
-use crate::Interface;
 use crate::cert::CertRole;
 use crate::dprp::domain::Domain;
-use crate::engine::two_agents::{address, agent, at, carry, outputs, send};
+use crate::engine::two_agents::{
+    ETH0, address, agent, at, carry, engine, frame, outputs, packet, send,
+};
 use crate::flow::Direction;
-use crate::io::{ETHERNET_LEN, Frame, InterfaceInfo, VNET_LEN};
+use crate::io::Frame;
 use crate::mode::Prefix;
-
-const OUTSIDE: Interface = Interface(2);
+use crate::wire::vnet::VnetHeader;
 
 /// A closed router of group 2, agent 3, that stands for one host.
 fn router(host: u8) -> Engine {
@@ -31,13 +31,7 @@ fn router_of(group: u32, host: u8) -> Engine {
         certificate.prefixes.clone_from(&prefixes);
     });
     member.membership.role = Role::Router { prefixes };
-    let mut engine = Engine::new(member.identity.clone(), [3; 32]);
-    let addresses = vec![(address(3), 24)];
-    let (name, mac) = (String::new(), [3; 6]);
-    let info = InterfaceInfo { interface: OUTSIDE, name, mac, mtu: 1500, addresses };
-    engine.set_interfaces(vec![info], &[address(3)]);
-    engine.install(member.membership, at(0)).unwrap();
-    engine
+    engine(3, member)
 }
 
 /// The first message among the outputs, passing the router in a packet between any two hosts.
@@ -49,22 +43,18 @@ fn pass(sent: &[Output], ends: (u8, u8), inwards: bool, router: &mut Engine) {
 fn pass_at(
     micros: u64,
     sent: &[Output],
-    (from, to): (u8, u8),
+    ends: (u8, u8),
     inwards: bool,
     router: &mut Engine,
 ) -> Vec<Output> {
     let now = at(micros);
     let Some(Output::Transmit(message)) = sent.first() else { panic!("no message") };
-    let mut header = [0; HEADER_MAX];
-    let (from, to) = (address(from), address(to));
-    let upper = &message.bytes;
-    let len = emit_header(&mut header, from, to, message.protocol, upper.len(), 0, 64);
-    let mut bytes = [&[0; VNET_LEN + ETHERNET_LEN], &header[..len], upper.as_slice()].concat();
+    let mut bytes = frame(&VnetHeader::default(), &packet(ends, message.protocol, &message.bytes));
     if inwards {
-        let direction = Direction::Incoming(OUTSIDE);
+        let direction = Direction::Incoming(ETH0);
         router.incoming(&Frame { direction, bytes: &mut bytes }, now);
     } else {
-        let direction = Direction::Outgoing(OUTSIDE);
+        let direction = Direction::Outgoing(ETH0);
         let frame = &mut Frame { direction, bytes: &mut bytes };
         router.outgoing(frame, &mut crate::batch::SealedBatch::default(), now);
     }

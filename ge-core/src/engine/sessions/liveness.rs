@@ -19,8 +19,12 @@ use core::time::Duration;
 impl Session {
     /// Whether the peer is so long silent, data having been sent, that it is asked for new keys.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
-        let patience = LIVENESS + self.path.round_trip;
-        self.doubted || self.unanswered_since.is_some_and(|since| now.since(since) >= patience)
+        self.doubted || self.silent_at().is_some_and(|at| at <= now)
+    }
+
+    /// When that is so, unless something comes before.
+    fn silent_at(&self) -> Option<Instant> {
+        Some(self.unanswered_since? + LIVENESS + self.path.round_trip)
     }
 
     /// When the next prompt is due, unless something comes before.
@@ -32,8 +36,7 @@ impl Session {
     /// When the session is to be looked at next: at its regular turn, or sooner if a silent peer is
     /// to be asked.
     pub(super) fn next_look(&self, now: Instant) -> Instant {
-        let silent = self.unanswered_since.map(|since| since + LIVENESS + self.path.round_trip);
-        let due = [self.prompt_at(), silent].into_iter().flatten();
+        let due = [self.prompt_at(), self.silent_at()].into_iter().flatten();
         due.filter(|at| *at > now).fold(now + SESSION_CHECK, Instant::min)
     }
 
