@@ -51,7 +51,8 @@ pub(super) struct Request {
 }
 
 enum State {
-    /// `None`: a refused MPIT used the handshake up; the next one builds it again.
+    /// `None`: an MPIT that was refused, or whose agreement was given back, used the handshake up; the
+    /// next one builds it again.
     Answered(Option<Box<Noise>>),
     Agreed,
 }
@@ -89,7 +90,8 @@ impl Responder {
     ///
     /// # Errors
     /// [`Reject`]; the right MPIT is still accepted later. After success every further MPIT is
-    /// [`Reject::Unexpected`]: repeat the CDN for a repeated MPIT.
+    /// [`Reject::Unexpected`]: repeat the CDN for a repeated MPIT, unless the agreement was given back
+    /// ([`Self::give_back`]).
     pub fn consume_mpit(
         &mut self,
         keyring: &Keyring,
@@ -113,6 +115,12 @@ impl Responder {
         let cdn = self.create_cdn(keyring, keys, &mpit, &split, rng);
         self.state = State::Agreed;
         Ok((agreement, cdn))
+    }
+
+    /// Takes an agreement back that cannot be used now: the MPIT counts as not read, and the same one
+    /// may come again. The CDN of the agreement must not have left.
+    pub fn give_back(&mut self) {
+        self.state = State::Answered(None);
     }
 
     /// Proves the initiator: key exchange, certificate, signature over the decision.

@@ -451,16 +451,18 @@ impl Engine {
         let beyond = answer.beyond;
         // The MPIT need not come by the carrier of the DDE that was answered first.
         let via = arrival.map_or(answer.via, |arrival| arrival.via());
-        answer.via = via;
         if self.owner_is_other(pair, &agreement, now) {
+            self.give_back(id);
             return Err(DropReason::AddressTaken);
         }
         let nat = translated.map(|own| (own, self.peer_of_nat(pair, arrival)));
         let took = now.mono.since(started);
         // The peer may learn that we have the keys only once we have them.
-        let before = self.use_agreement(pair, interface, index, agreement, took, via, nat, now)?;
+        let before = self.use_agreement(pair, interface, index, agreement, took, via, nat, now);
+        let before = before.inspect_err(|_| self.give_back(id))?;
         self.inherit_inner(pair, before.as_ref(), via, beyond, now);
         if let Some(answer) = self.answers.by_initiator.get_mut(&id) {
+            answer.via = via;
             answer.state = AnswerState::Confirmed { unsent: arrival };
             answer.request = message.to_vec();
             answer.reply.clone_from(&cdn);
@@ -475,6 +477,16 @@ impl Engine {
         self.end_state_before(before, pair, index, took, now);
         self.open_early(index, now);
         Ok(())
+    }
+
+    /// What was agreed cannot be used now, for a reason that may pass: the same MPIT may come again.
+    fn give_back(&mut self, id: NegotiationId) {
+        if let Some(answer) = self.answers.by_initiator.get_mut(&id)
+            && let AnswerState::ExpectMpit { responder, .. } = &mut answer.state
+        {
+            answer.refused += 1;
+            responder.give_back();
+        }
     }
 
     /// The two ends now share newer keys than those that an MPIT to an answer given until

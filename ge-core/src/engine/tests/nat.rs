@@ -185,6 +185,27 @@ fn a_second_agent_behind_the_same_address_is_refused() {
 }
 
 #[test]
+fn an_mpit_that_met_an_owner_is_accepted_once_the_owner_has_left() {
+    let (mut inside, mut server, sent) = agreed();
+    arrive(&sent, (NAT, 40_000), SERVER, &mut server);
+    let mut second = agent(3);
+    let dde = send(&mut second, (3, SERVER));
+    let rgi = carry(&dde, (NAT, SERVER), &mut server);
+    let mpit = carry(&rgi, (SERVER, 3), &mut second);
+    for _ in 0..2 {
+        carry(&mpit, (NAT, SERVER), &mut server);
+    }
+    assert_eq!(server.counters.dropped_in[DropReason::AddressTaken as usize], 2);
+    inside.stop(at(3));
+    arrive(&outputs(&mut inside), (NAT, 40_000), SERVER, &mut server);
+    assert!(row(&server, (SERVER, NAT)).is_none());
+    carry(&mpit, (NAT, SERVER), &mut server);
+    let peer = row(&server, (SERVER, NAT)).unwrap().peer.unwrap();
+    assert_eq!(peer.own_address, Some(address(3)));
+    assert_eq!(server.counters.dropped_in[DropReason::AddressTaken as usize], 2);
+}
+
+#[test]
 fn only_who_is_behind_a_nat_keeps_it_open() {
     let later = NAT_KEEPALIVE.as_micros() as u64 + 3_000_000;
     let (mut inside, mut server, _) = agreed();
