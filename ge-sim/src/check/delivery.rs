@@ -44,8 +44,9 @@ pub struct Track {
 pub struct Opening {
     /// Where.
     pub at: NodeId,
-    /// The agent at the other end of the session.
-    pub agent: NodeId,
+    /// The agent at the other end of the session. `None` where it is not shown: one that has its RGI and
+    /// waits for the CDN opens what comes.
+    pub agent: Option<NodeId>,
     /// Sender and receiver of the packet.
     pub ends: (NodeId, NodeId),
     /// The agent is on the sender's own machine: nothing can have happened to the packet before it
@@ -80,7 +81,7 @@ impl Checker {
 
     /// A datagram came out of a session.
     pub fn parcel_opened(&mut self, opening: &Opening, parcel: Parcel) {
-        self.heard(opening.at, opening.agent);
+        self.heard(opening);
         if (parcel.from, parcel.to) != opening.ends {
             let detail = format!("{parcel:?} came as a packet of another pair: {opening:?}");
             return self.fail(Invariant::I4SentOnce, detail);
@@ -115,7 +116,7 @@ impl Checker {
         offset: u32,
         bytes: &[u8],
     ) {
-        self.heard(opening.at, opening.agent);
+        self.heard(opening);
         if ends != opening.ends {
             return self.forged_opened(opening, "stream of another pair");
         }
@@ -133,7 +134,9 @@ impl Checker {
         *self.delivery.received.entry(ends).or_default() += 1;
     }
 
-    fn heard(&mut self, at: NodeId, peer: NodeId) {
+    /// Who is not shown yet is looked at when the row shows it ([`Self::agreed_with`]).
+    fn heard(&mut self, &Opening { at, agent, .. }: &Opening) {
+        let Some(peer) = agent else { return };
         let known = self.delivery.removals.get(&at).and_then(|members| members.get(&peer));
         if known.is_some_and(|since| self.now > since + REMOVAL_FELT) {
             self.fail(

@@ -87,13 +87,17 @@ impl Sim {
         // Who asked and has not heard the CDN opens what comes, and does not show from whom.
         let unnamed = row.as_ref().is_some_and(|row| row.verdict == "pending");
         let peer = row.and_then(|row| row.peer);
-        let agent = peer.as_ref().and_then(|peer| self.mgmt.node(peer.agent)).unwrap_or(ends.0);
+        let agent = match &peer {
+            Some(peer) => self.mgmt.node(peer.agent),
+            None if unnamed => None,
+            None => Some(ends.0),
+        };
         // A flow that an agent nearer to its end took over may still come under the keys of the one
         // before, to whom the link in clear may have brought a packet twice.
         let taken_over = peer.is_some_and(|peer| peer.key_age < OLD_KEYS_GRACE)
             && self.nodes.iter().any(Node::is_router);
-        let own = agent == ends.0 && self.node(agent).identity.is_some();
-        let whole_way = own && !unnamed && !taken_over;
+        let own = agent == Some(ends.0) && self.node(ends.0).identity.is_some();
+        let whole_way = own && !taken_over;
         Some(Opening { at: id, agent, ends, whole_way })
     }
 
