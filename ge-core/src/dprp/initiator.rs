@@ -43,6 +43,15 @@ pub struct NoMatch {
     pub shares_group: bool,
 }
 
+impl NoMatch {
+    /// A router of our own side says that it protects the flow from there on. It knows nothing of who
+    /// is at the destination.
+    #[must_use]
+    pub fn protects_beyond(&self) -> bool {
+        self.place == Place::Source && self.mode == Mode::Open
+    }
+}
+
 /// An RGI that came to nothing, because an agent on the way is not content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedPath {
@@ -300,7 +309,9 @@ impl Initiator {
         }
         let shared = keyring.shared_group(&peer);
         match shared {
-            Some(group) if offer.needs_key(keyring, &facts, unix) => Err(Reject::OtherEpoch(group)),
+            Some(group) if offer.needs_key(keyring, &facts, unix) => {
+                Err(Reject::OtherEpoch(group, facts.standing.mode))
+            }
             _ => Ok(NoMatch {
                 peer,
                 certificate: reference(&facts.certificate),

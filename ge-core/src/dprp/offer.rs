@@ -5,7 +5,7 @@ use super::path::{self, Sids, Use};
 use super::peer::{self, Claim, must_equal};
 use super::transcript::{self, Decision};
 use super::{Agreement, Proposal, Purpose, Reject, SessionParameters, tags};
-use crate::cert::Certificate;
+use crate::cert::{CertRole, Certificate};
 use crate::crypto::x25519::{self, KeyPair};
 use crate::crypto::{self, Rng, kdf};
 use crate::id::{Epoch, GroupId, NegotiationId};
@@ -133,7 +133,7 @@ impl Offer {
 
     /// Believes who sent a NOMATCH: whoever stands for the destination in any case; somebody else on
     /// the path only if it refuses, since an agent that is not at the destination cannot know that
-    /// nobody is there.
+    /// nobody is there; a router of the source's side also that it protects the flow itself.
     pub(super) fn believe(
         &self,
         keyring: &Keyring,
@@ -147,6 +147,11 @@ impl Offer {
             (Place::Source | Place::Between, Mode::Closed) => {
                 peer::verify_witness(keyring, &facts.certificate, unix)
             }
+            (Place::Source, Mode::Open) if facts.standing.router => {
+                let witness = peer::verify_witness(keyring, &facts.certificate, unix)?;
+                let router = witness.role == CertRole::Router;
+                router.then_some(witness).ok_or(Reject::Misbehaved("it speaks for no machine"))
+            }
             (Place::Source | Place::Between, Mode::Open) => {
                 Err(Reject::Misbehaved("it is not at the destination"))
             }
@@ -154,18 +159,20 @@ impl Offer {
     }
 
     /// Whether who sent a NOMATCH, and is certified for one of our groups, was asked for protection
-    /// and merely lacks the present key. One that holds it may still refuse: a closed agent behind it
-    /// does.
+    /// and merely lacks the key it was asked under, whatever other epochs it holds. One that holds it
+    /// may still refuse: a closed agent behind it does.
     pub(super) fn needs_key(
         &self,
         keyring: &Keyring,
         facts: &NoMatchFacts,
         unix: UnixTime,
     ) -> bool {
-        let own = keyring.accepted_groups(unix);
-        let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &self.e_i));
+        let offered = self.groups.iter();
+        let offered =
+            offered.filter_map(|(group, epoch)| keyring.group_epoch(*group, *epoch, unix));
+        let offered = offered.map(|keys| tags::nomatch_tag(&keys.tag, &self.e_i));
         let refuses = facts.refuses
-            || facts.standing.mode == Mode::Closed && tags::matching(&facts.tags, own) != 0;
+            || facts.standing.mode == Mode::Closed && tags::matching(&facts.tags, offered) != 0;
         let asked = self.proposal.purpose == Purpose::Protect;
         asked && facts.place == Place::Destination && !refuses
     }

@@ -3,6 +3,7 @@
 use crate::DropReason;
 use crate::cert::CertError;
 use crate::id::GroupId;
+use crate::mode::Mode;
 use crate::wire::dprp::Malformed;
 
 /// Why a negotiation cannot be started. All of them are local.
@@ -46,10 +47,10 @@ pub enum Reject {
     /// No tag of a group of ours.
     #[error("no common group")]
     NoCommonGroup,
-    /// The other end denies a common group that its own certificate proves; its keys are of
-    /// another epoch than ours. This must never count as an outsider's answer.
+    /// The other end, in this mode, denies a common group that its own certificate proves; its keys are
+    /// of another epoch than ours. This must never count as an outsider's answer, nor as a refusal.
     #[error("the peer is a member of {0:?} but does not hold the key in force")]
-    OtherEpoch(GroupId),
+    OtherEpoch(GroupId, Mode),
     /// An agent on the path is closed and not content with the two ends: its certificate's
     /// reference.
     #[error("an agent on the path lets nobody through")]
@@ -96,7 +97,7 @@ impl Reject {
             Self::BadCertificate(_) | Self::Revoked => DropReason::BadCertificate,
             Self::Unexpected
             | Self::NoCommonGroup
-            | Self::OtherEpoch(_)
+            | Self::OtherEpoch(..)
             | Self::NotContent(_)
             | Self::BadSignature
             | Self::Misbehaved(_)
@@ -112,7 +113,7 @@ impl Reject {
             Self::BadSeal(_) | Self::Stale | Self::NoCommonGroup | Self::NotContent(_) => {
                 Fault::Domain
             }
-            Self::OtherEpoch(_)
+            Self::OtherEpoch(..)
             | Self::BadCertificate(_)
             | Self::Revoked
             | Self::BadSignature

@@ -68,6 +68,8 @@ impl Engine {
         let id = asked.id();
         let answer = asked.consume_nomatch(keyring, message, now.unix);
         let NoMatch { mode, certificate: from, .. } = match answer {
+            // It is of the other side, and was not asked.
+            Ok(answer) if answer.protects_beyond() => return,
             Ok(answer) => answer,
             Err(reject) => return self.dropped_in(reject.drop_reason()),
         };

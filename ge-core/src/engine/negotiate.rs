@@ -3,7 +3,9 @@
 use super::Engine;
 use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
-use crate::dprp::{Agreement, Binding, Initiator, Proposal, Purpose, Reject, SessionParameters};
+use crate::dprp::{
+    Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
+};
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
 use crate::io::{Event, HeldFrame, NegotiationResult};
@@ -80,6 +82,7 @@ impl Engine {
             refused: 0,
             other_at: None,
             reflected: false,
+            keyless: None,
         })
     }
 
@@ -153,6 +156,9 @@ impl Engine {
     /// Nobody answered the whole ladder.
     fn ladder_over(&mut self, pair: HostPair, now: Now) {
         let Some(row) = self.pit.get_mut(pair) else { return };
+        if row.protected().is_none() && row.waits_for_key() {
+            return self.turn_dropped(pair, NegotiationResult::Refused, now);
+        }
         match &mut row.state {
             RowState::Pending(pending) => {
                 let took = now.mono.since(pending.negotiation.started);
@@ -191,12 +197,11 @@ impl Engine {
 
     /// Open mode has held the first packet long enough.
     pub(super) fn hold_over(&mut self, pair: HostPair, now: Now) {
-        let Some(Row { state: RowState::Pending(pending), .. }) = self.pit.get(pair) else {
-            return;
-        };
+        let Some(row) = self.pit.get(pair) else { return };
+        let RowState::Pending(pending) = &row.state else { return };
         let held_long_enough =
             now.mono.since(pending.negotiation.started) >= crate::limits::OPEN_HOLD;
-        if held_long_enough && self.may_pass(pair.remote.0, now) {
+        if held_long_enough && !row.waits_for_key() && self.may_pass(pair.remote.0, now) {
             self.settle_clear(pair, NegotiationResult::NoAnswer, true, now);
         }
     }
@@ -427,6 +432,10 @@ impl Engine {
         let negotiation = row.negotiation_mut().ok_or(DropReason::Stale)?;
         let read = negotiation.initiator.consume_nomatch(keyring, message, now.unix);
         let said = read.map_err(|reject| negotiation.refuse(&reject))?;
+        if said.protects_beyond() {
+            self.protected_beyond(pair, &said, now);
+            return Ok(());
+        }
         let took = now.mono.since(negotiation.started);
         let result = NegotiationResult::NoMatch;
         let pending = matches!(row.state, RowState::Pending(_));
@@ -436,8 +445,6 @@ impl Engine {
         self.event(Event::Negotiated { pair, result, took });
         match said.mode {
             Mode::Open if protected => {} // its keys are good as long as they are
-            // The peer may not know the new epoch yet, and behind a NAT only this end could ask anew.
-            Mode::Closed if protected && self.is_behind_nat(pair) => {}
             Mode::Open if !self.may_pass(pair.remote.0, now) => {
                 self.turn_dropped(pair, result, now);
             }
@@ -448,8 +455,16 @@ impl Engine {
         Ok(())
     }
 
-    fn is_behind_nat(&self, pair: HostPair) -> bool {
-        self.current_session(pair).is_some_and(|session| session.path.seen_as.is_some())
+    /// A router of our own side protects the flow from there on: packets need not wait if they may go in
+    /// clear at all. It cannot know who is at the destination, so that the question goes on, as after
+    /// `OPEN_HOLD`; and who does not stand for us is not heard.
+    fn protected_beyond(&mut self, pair: HostPair, said: &NoMatch, now: Now) {
+        let row = self.pit.get(pair);
+        let pending = row
+            .is_some_and(|row| matches!(row.state, RowState::Pending(_)) && !row.waits_for_key());
+        if pending && said.peer.may_stand_for(pair.local.0) && self.may_pass(pair.remote.0, now) {
+            self.settle_clear(pair, NegotiationResult::NoMatch, true, now);
+        }
     }
 
     fn background_nomatch(&mut self, pair: HostPair, now: Now) {

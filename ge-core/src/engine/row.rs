@@ -197,11 +197,17 @@ pub(super) struct Negotiation {
     pub(super) other_at: Option<Instant>,
     /// An ordinary machine reflected the question.
     pub(super) reflected: bool,
+    /// A member of a group of ours said that it lacks the key in force, and its mode. A closed one takes
+    /// nothing in clear meanwhile.
+    pub(super) keyless: Option<Mode>,
 }
 
 impl Negotiation {
     /// Counts a refused message if an agent of the domain made it.
     pub(super) fn refuse(&mut self, reject: &Reject) -> DropReason {
+        if let Reject::OtherEpoch(_, mode) = reject {
+            self.keyless = Some(*mode);
+        }
         self.refused += u32::from(reject.fault() != Fault::Anybody);
         reject.drop_reason()
     }
@@ -280,6 +286,12 @@ impl Row {
             RowState::Clear(plain) | RowState::Dropped(plain) => plain.background.as_ref(),
             RowState::Transit(_) => None,
         }
+    }
+
+    /// A closed agent that shares a group with us is asked for what it cannot do yet. Until it can, it
+    /// takes nothing in clear.
+    pub(super) fn waits_for_key(&self) -> bool {
+        self.negotiation().is_some_and(|own| own.keyless == Some(Mode::Closed))
     }
 
     pub(super) const fn protected(&self) -> Option<&Protected> {

@@ -513,10 +513,11 @@ impl Engine {
             return;
         }
         self.drop_session(unconfirmed);
-        let heard = self
-            .sessions
-            .get(current)
-            .is_some_and(|session| session.last_received >= negotiation.started);
+        let heard = negotiation.keyless.is_some()
+            || self
+                .sessions
+                .get(current)
+                .is_some_and(|session| session.last_received >= negotiation.started);
         match negotiation.via {
             _ if heard => {}
             // The peer may have lost the session: ask where it need not have one.

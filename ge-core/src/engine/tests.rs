@@ -1,6 +1,8 @@
 //! The engine from inside: tables, two engines that talk, keys, and what may never pass.
 
+mod beyond;
 mod ends;
+mod epochs;
 mod keys;
 mod leak;
 mod liveness;

@@ -4,7 +4,7 @@ use crate::domain::{DAY, Domain, Member, NOW, OVERLAP};
 use crate::run::Run;
 use ge_core::dprp::{Binding, Reject, consume_dde};
 use ge_core::id::{Epoch, GroupId};
-use ge_core::{DropReason, UnixTime};
+use ge_core::{DropReason, Mode, UnixTime};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -44,6 +44,25 @@ fn the_epoch_before_is_accepted_the_one_before_that_is_not() {
     let keyring = lenient.keyring();
     let accepted = [3, 4, 5, 6].map(|epoch| keyring.accepts(GROUP, Epoch(epoch), NOW));
     assert_eq!(accepted, [false, true, true, false]);
+}
+
+#[test]
+fn a_closed_member_refuses_only_with_the_key_it_was_asked_under() {
+    let closed = |epochs: &[u32]| {
+        let mut member = member_with(2, epochs);
+        member.membership.mode = Mode::Closed;
+        member
+    };
+    // It has an older key alone, which the initiator still accepts.
+    let mut run = Run::new(&member_with(1, &[4, 5]), &closed(&[4]));
+    let (initiator, nomatch) = run.nomatch();
+    let read = initiator.consume_nomatch(&run.i, &nomatch, NOW);
+    assert_eq!(read.err(), Some(Reject::OtherEpoch(GROUP, Mode::Closed)));
+    // It has the key itself, and refuses for somebody else.
+    let mut run = Run::new(&member_with(1, &[4, 5]), &closed(&[4, 5]));
+    let (initiator, nomatch) = run.nomatch();
+    let said = initiator.consume_nomatch(&run.i, &nomatch, NOW).unwrap();
+    assert_eq!((said.mode, said.shares_group), (Mode::Closed, true));
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_member_with_another_key_is_no_outsider() {
     let mut run = Run::new(&i, &r);
     let (initiator, nomatch) = run.nomatch();
     let read = initiator.consume_nomatch(&run.i, &nomatch, NOW);
-    assert_eq!(read, Err(Reject::OtherEpoch(GroupId(1))));
+    assert_eq!(read, Err(Reject::OtherEpoch(GroupId(1), Mode::Open)));
 }
 
 #[test]
