@@ -174,7 +174,7 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Run> {
     );
     let nomatch = nomatch.context("no NOMATCH")?;
     let (recorded, rgi) = time(|| witness.add_record(&rgi, rng, START));
-    let (rgi, _) = rgi?;
+    let rgi = rgi?.message;
     let (agree, agreed) = time(|| initiator.consume_rgi(one, &rgi, rng, START));
     let (agreement, mpit) = agreed?;
     let (tentative, passed) = time(|| witness.consume_mpit(&mpit, pair, START));

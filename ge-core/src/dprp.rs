@@ -34,7 +34,7 @@ mod tags;
 mod transcript;
 
 pub(crate) use between::reference;
-pub use between::{Answered, Committed, Tentative, Witness};
+pub use between::{Answered, Committed, Recorded, Tentative, Witness};
 pub use cookie::{Cookie, CookieSecret, Questioned, create_cookie};
 pub use initiator::{Initiator, NoMatch, RefusedPath};
 pub use received::{ReceivedDde, SeenDde, Word, authenticate, consume_dde};

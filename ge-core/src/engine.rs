@@ -27,6 +27,7 @@ mod negotiate;
 mod observe;
 mod outgoing;
 mod passing;
+mod questions;
 mod repeated;
 mod row;
 mod sealing;

@@ -143,6 +143,9 @@ pub const YIELD_HEEDED_AFTER: Duration = Duration::from_millis(500);
 pub const TRANSIT_GRACE: Duration = Duration::from_secs(5);
 /// Agents between the ends that fit a negotiation message of [`MESSAGE_MAX`].
 pub const PATH_RECORDS: usize = 7;
+/// Questions about one flow that a router remembers at the same time: each comes from an agent behind
+/// it, and a path that more agents ask on than fit between two ends is protected by nobody.
+pub const QUESTIONS_PER_FLOW: usize = PATH_RECORDS;
 
 /// PIT rows of a host agent.
 pub const PIT_ROWS_HOST: usize = 65_536;

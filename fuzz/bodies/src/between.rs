@@ -3,7 +3,7 @@
 use crate::domain::{Domain, Member, NOW, parameters, proposal, rng};
 use crate::negotiation::with_mac;
 use ge_core::crypto::x25519::KeyPair;
-use ge_core::dprp::{Answered, Binding, Initiator, SeenDde, Witness, consume_dde};
+use ge_core::dprp::{Answered, Binding, Initiator, Recorded, SeenDde, Witness, consume_dde};
 use ge_core::keyring::Keyring;
 use ge_core::membership::Secret32;
 use ge_core::wire::dprp::{Header, MAC_LEN, Place, peek};
@@ -47,7 +47,8 @@ impl Passing {
             .answer(&r, false, parameters(22), ephemeral, &mut rng, NOW)
             .expect("a group is shared");
         let witness = Witness { keyring: &keyring, secret: &secret, place: Place::Between };
-        let (longer, _) = witness.add_record(&rgi, &mut rng, NOW).expect("the RGI is right");
+        let Recorded { message: longer, .. } =
+            witness.add_record(&rgi, &mut rng, NOW).expect("the RGI is right");
         let (_, mpit) = initiator.consume_rgi(&i, &longer, &mut rng, NOW).expect("it is right");
         let (_, cdn) = responder.consume_mpit(&r, &mpit, &mut rng, NOW).expect("it is right");
         Self { keyring, secret, rgi, mpit, cdn, nomatch }
@@ -69,7 +70,7 @@ pub fn between(data: &[u8]) {
     let passing = Passing::new();
     let message = with_mac(data, MAC_LEN);
     let (keyring, witness) = (&passing.keyring, passing.witness());
-    if let Ok((longer, _)) = witness.add_record(&message, &mut rng(3), NOW) {
+    if let Ok(Recorded { message: longer, .. }) = witness.add_record(&message, &mut rng(3), NOW) {
         let records = |message: &[u8]| peek(message).as_ref().map_or(0, Header::record_count);
         assert!(records(&longer) - records(&message) <= 1, "one record at most");
     }

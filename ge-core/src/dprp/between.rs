@@ -25,7 +25,7 @@ use crate::cert::{CertRole, Certificate};
 use crate::crypto::{self, Rng, kdf, sign};
 use crate::flow::HostPair;
 use crate::id::{Epoch, NegotiationId};
-use crate::keyring::{DomainKeys, Keyring};
+use crate::keyring::{DomainKeys, EpochKeys, Keyring};
 use crate::limits::PATH_RECORDS;
 use crate::limits::RECORD_LIFETIME;
 use crate::membership::Secret32;
@@ -87,13 +87,24 @@ pub struct Committed {
     pub path: Vec<Record>,
 }
 
+/// An RGI that passes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// With this agent's record; as it came if that is there already, or if no further one fits.
+    pub message: Vec<u8>,
+    /// This agent lets a session of the two ends pass.
+    pub content: bool,
+    /// Another agent said a moment ago that it does not.
+    pub refused: bool,
+}
+
 /// A NOMATCH that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// Mode of the agent that sent it.
     pub mode: Mode,
     /// It refuses whoever nearer to the source asks: it says so, or is itself the last agent of the
-    /// path and closed. Somebody in between who refuses may still be content with other ends.
+    /// path and closed. A router need not be the last, and may still be content with other ends.
     pub is_final: bool,
     /// A router of the source's side refuses what it could not protect itself. Whoever is nearer to the
     /// source comes first, and may still find an end of its own.
@@ -101,6 +112,9 @@ pub struct Answered {
     /// It stands for the destination and holds a group of ours: we could protect the rest of the
     /// path with it.
     pub shares: bool,
+    /// It does, but by a key that is not in force any more: it may be asked for what it will be able to
+    /// do, and refuses nobody.
+    pub lacks_key: bool,
     /// Reference of its sender's certificate.
     pub from: [u8; 8],
     /// The DDE it answers.
@@ -108,8 +122,7 @@ pub struct Answered {
 }
 
 impl Witness<'_> {
-    /// The RGI with this agent's record; unchanged if it is there already, or if no further one
-    /// fits. And whether this agent is content with the two ends.
+    /// The RGI with this agent's record, and what is said of the two ends so far.
     ///
     /// # Errors
     /// [`Reject`] if the RGI is not of this domain; whether to pass it is the caller's choice.
@@ -118,13 +131,15 @@ impl Witness<'_> {
         message: &[u8],
         rng: &mut Rng,
         unix: UnixTime,
-    ) -> Result<(Vec<u8>, bool), Reject> {
+    ) -> Result<Recorded, Reject> {
         let (header, keys, _) = authentic(self.keyring, message, Kind::Rgi, unix)?;
         let rgi = Rgi::open(&header, message, keys)?;
         let said = Said { digest: rgi.path.digest, e_r: *rgi.parts.ephemeral, sids: rgi.sids };
-        let is_there = rgi.records.iter().any(|record| self.is_own(record, &said));
-        if is_there || rgi.records.len() >= PATH_RECORDS {
-            return Ok((message.to_vec(), true));
+        let (own, others): (Vec<_>, Vec<_>) =
+            rgi.records.iter().partition(|record| self.is_own(record, &said));
+        let refused = others.iter().any(|record| !is_content(record) && is_fresh(record, unix));
+        if !own.is_empty() || rgi.records.len() >= PATH_RECORDS {
+            return Ok(Recorded { message: message.to_vec(), content: true, refused });
         }
         let record = self.record(&rgi, &said, unix);
         let content = is_content(&record);
@@ -137,7 +152,7 @@ impl Witness<'_> {
         longer.extend_from_slice(covered.get(HEADER_LEN..).unwrap_or_default());
         longer.extend_from_slice(&sealed);
         tags::append_mac1(&mut longer, &keys.mac1);
-        Ok((longer, content))
+        Ok(Recorded { message: longer, content, refused })
     }
 
     /// The flow that an RGI is about, as its initiator sees it.
@@ -252,8 +267,7 @@ impl Witness<'_> {
         if own.next().is_some() {
             return Err(Reject::Misbehaved("our record is in the MPIT twice"));
         }
-        let age = u64::from((unix.0 as u32).wrapping_sub(record.time));
-        if age >= RECORD_LIFETIME.as_secs() {
+        if !is_fresh(record, unix) {
             return Err(Reject::Stale);
         }
         // Policy may have changed since the RGI passed.
@@ -338,16 +352,20 @@ impl Answered {
         let opened = path::open(&keys.record, Use::NoMatch, sids, nomatch::sealed_part(message)?)
             .ok_or(Reject::BadSeal("NOMATCH"))?;
         let facts = NoMatchFacts::parse(&opened)?;
-        let own = keyring.accepted_groups(unix);
-        let own = own.map(|(_, _, keys)| tags::nomatch_tag(&keys.tag, &facts.e_i));
+        let tag = |keys: &EpochKeys| tags::nomatch_tag(&keys.tag, &facts.e_i);
+        let accepted = keyring.accepted_groups(unix).map(|(_, _, keys)| tag(keys));
+        let in_force = keyring.sending_groups(unix).map(|(_, _, keys)| tag(keys));
+        let shares = !facts.refuses
+            && facts.place == Place::Destination
+            && tags::matching(&facts.tags, accepted) != 0;
+        let closed_host = facts.standing.mode == Mode::Closed && !facts.standing.router;
         Ok(Self {
             mode: facts.word(),
             is_source_side: facts.refuses && facts.place == Place::Source,
             is_final: facts.refuses && facts.place != Place::Source
-                || facts.place == Place::Destination && facts.standing.mode == Mode::Closed,
-            shares: !facts.refuses
-                && facts.place == Place::Destination
-                && tags::matching(&facts.tags, own) != 0,
+                || facts.place == Place::Destination && closed_host,
+            shares,
+            lacks_key: shares && tags::matching(&facts.tags, in_force) == 0,
             from: reference(&facts.certificate),
             dde: SeenDde { id: sids.0, e_i: facts.e_i, domain_epoch },
         })
@@ -375,6 +393,12 @@ impl SeenDde {
     ) -> Option<Vec<u8>> {
         create_nomatch(witness.keyring, self, (true, witness.place, word), rng, unix)
     }
+}
+
+/// Whether a record was made less than its lifetime ago. Of an agent whose clock is ahead none is.
+fn is_fresh(record: &Record, unix: UnixTime) -> bool {
+    let age = u64::from((unix.0 as u32).wrapping_sub(record.time));
+    age < RECORD_LIFETIME.as_secs()
 }
 
 /// A host receives at its flow's address; only a router may name another. Otherwise two members could

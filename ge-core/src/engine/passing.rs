@@ -13,11 +13,14 @@
 
 use super::Engine;
 use super::incoming::Arrival;
+use super::questions::Questions;
 use super::repeated::Repeated;
 use super::row::{Phase, Row, RowState, SealedPath};
-use super::withheld::{Question, Withheld};
+use super::withheld::Withheld;
 use crate::addr::{FlowAddr, WireAddr};
-use crate::dprp::{Answered, Binding, Reject, SeenDde, Tentative, Witness, Word, consume_dde};
+use crate::dprp::{
+    Answered, Binding, Recorded, Reject, SeenDde, Tentative, Witness, Word, consume_dde,
+};
 use crate::flow::HostPair;
 use crate::id::NegotiationId;
 use crate::io::{Event, NegotiationResult, Output, Transmit};
@@ -51,7 +54,7 @@ pub(super) struct Passing {
     /// Answers that inner agents get when this router knows its own verdict.
     pub(super) withheld: BTreeMap<HostPair, Withheld>,
     /// Questions of inner agents that are on their way.
-    pub(super) questions: Recent<HostPair, Question>,
+    pub(super) questions: Questions,
     /// Flows that somebody further in refused.
     refusals: Recent<HostPair, ()>,
     /// Flows whose innermost agent answered after this router's patience.
@@ -85,7 +88,7 @@ impl Passing {
             tentative: BTreeMap::new(),
             sealed: BTreeMap::new(),
             withheld: BTreeMap::new(),
-            questions: Recent::new(PASSING, TENTATIVE_LIFETIME),
+            questions: Questions::new(),
             refusals: Recent::new(PASSING, REFUSAL_LIFETIME),
             late: Recent::new(PASSING, LATE_LIFETIME),
         }
@@ -358,7 +361,7 @@ impl Engine {
         let Self { keyring, passing, rng, .. } = self;
         let keyring = keyring.as_ref().ok_or(DropReason::BadMac)?;
         let witness = Witness { keyring, secret: &passing.secret, place };
-        let (longer, content) =
+        let Recorded { message: longer, content, refused } =
             witness.add_record(message, rng, now.unix).map_err(|reject| reject.drop_reason())?;
         // Of another flow it says nothing about this one: whoever heard it can send it again.
         let came = arrival.flow();
@@ -372,11 +375,15 @@ impl Engine {
         if self.passing.repeated.is_surplus(header.sid_i) {
             return Ok(Passage::Stop);
         }
-        if !content && about == Some(came) {
+        // Who asked comes before this router if it is further in, and is refused.
+        let refused = refused
+            && place == Place::Source
+            && self.passing.questions.get(arrival.pair, header.sid_i, now.mono).is_some();
+        if (refused || !content) && about == Some(came) {
             self.unfounded(arrival.pair, now);
         }
         if place == Place::Source && to_who_asked {
-            self.give_way(arrival.pair, now);
+            self.give_way(arrival.pair, header.sid_i, now);
         }
         if longer == message {
             return Ok(Passage::On);
@@ -435,6 +442,8 @@ impl Engine {
                     return Ok(Passage::Stop);
                 }
             }
+            // It will be the end, as soon as it can.
+            (Place::Destination, Mode::Closed) if answered.lacks_key => {}
             (Place::Destination, Mode::Closed) => {
                 if asked.is_some() {
                     self.heard_refusal(arrival.pair, now);
@@ -464,8 +473,8 @@ impl Engine {
 
     /// An inner agent found its other end: it comes first, and what this router asks about the same
     /// flow would seal it twice. What it has agreed on already, it yields when that is confirmed.
-    fn give_way(&mut self, pair: HostPair, now: Now) {
-        self.question_answered(pair, now);
+    fn give_way(&mut self, pair: HostPair, id: NegotiationId, now: Now) {
+        self.passing.questions.answered(pair, id, now.mono);
         let asking = self.pit.get(pair).is_some_and(|row| {
             let phase = row.negotiation().map(|negotiation| negotiation.phase);
             row.protected().is_none() && phase == Some(Phase::ExpectRgi)

@@ -15,6 +15,7 @@
 use super::Engine;
 use super::incoming::Arrival;
 use super::passing::Passage;
+use super::questions::Question;
 use super::row::{Row, RowState};
 use crate::dprp::{Answered, Binding, SeenDde, Word, consume_dde};
 use crate::flow::{HostPair, Ports};
@@ -32,16 +33,6 @@ pub(super) struct Withheld {
     /// Said by another router of the source's side: it stands unless this one finds an end.
     stands: bool,
     arrival: Arrival,
-}
-
-/// The question of an inner agent, which may be told this router's verdict if nobody else answers.
-pub(super) struct Question {
-    dde: SeenDde,
-    /// Where an answer to it goes.
-    back: Arrival,
-    closed: bool,
-    /// Somebody agreed to be its other end.
-    answered: bool,
 }
 
 /// What this router knows of its own part.
@@ -76,6 +67,10 @@ impl Engine {
             return self.keep_from(answered, arrival, now).map(Some);
         }
         if answered.is_final && !answered.shares {
+            // Who asked comes first, and so what this router asked for itself is refused as well.
+            if self.passing.questions.get(pair, answered.dde.id, now.mono).is_some() {
+                self.unfounded(pair, now);
+            }
             return Ok(None);
         }
         // A closed agent that this router shares a group with is its end, and no reason to give up.
@@ -85,8 +80,7 @@ impl Engine {
             return Ok(Some(Passage::Stop));
         }
         // Only an answer to a question heard lately makes this router ask.
-        let question = self.passing.questions.get(&pair, now.mono);
-        let Some(question) = question.filter(|asked| asked.dde.id == answered.dde.id) else {
+        let Some(question) = self.passing.questions.get(pair, answered.dde.id, now.mono) else {
             return Ok(answered.shares.then_some(pass));
         };
         // A closed agent that is no end gives up, and so nobody after it is to protect anything.
@@ -94,7 +88,7 @@ impl Engine {
             self.unfounded(pair, now);
             return Ok(None);
         }
-        self.passing.questions.take(&pair, now.mono);
+        self.passing.questions.forget(pair, answered.dde.id, now.mono);
         match self.known(pair) {
             Known::Protected if !open => {
                 return self
@@ -102,7 +96,8 @@ impl Engine {
                     .map(Some);
             }
             Known::Clear if answered.is_source_side => return Ok(None),
-            Known::Protected | Known::Clear => return Ok(Some(pass)),
+            Known::Protected => return Ok(Some(pass)),
+            Known::Clear if open => return Ok(Some(pass)),
             Known::Others => return Ok(answered.shares.then_some(pass)),
             Known::Dropped => {
                 return self
@@ -110,8 +105,9 @@ impl Engine {
                     .map(Some);
             }
             Known::Asking => {}
-            Known::Nothing => {
-                self.forget_row(pair); // a survey's
+            Known::Clear | Known::Nothing => {
+                // A survey's, or one that lets pass what somebody refuses since.
+                self.forget_row(pair);
                 if !self.start_pending(pair, Ports::default(), arrival.interface, now) {
                     return Ok(answered.shares.then_some(pass));
                 }
@@ -146,8 +142,8 @@ impl Engine {
         arrival: Arrival,
         now: Now,
     ) -> Result<Passage, DropReason> {
-        let asked = self.passing.questions.get(&arrival.pair, now.mono);
-        let waits = asked.is_some_and(|asked| asked.dde.id == answered.dde.id && !asked.closed);
+        let asked = self.passing.questions.get(arrival.pair, answered.dde.id, now.mono);
+        let waits = asked.is_some_and(|asked| !asked.closed);
         if waits {
             self.refuse_passing(&answered.dde, Place::Source, Word::AsOpen, arrival, now)
         } else {
@@ -160,8 +156,7 @@ impl Engine {
         let Some(keyring) = self.keyring.as_ref() else { return };
         let questions = &mut self.passing.questions;
         let Ok(seen) = SeenDde::read(keyring, message, now.unix) else { return };
-        let known = questions.get(&arrival.pair, now.mono);
-        if known.is_some_and(|asked| asked.dde.id == seen.id) {
+        if questions.get(arrival.pair, seen.id, now.mono).is_some() {
             return;
         }
         let Ok(dde) = consume_dde(keyring, message, Binding::Fresh, now.unix) else { return };
@@ -172,38 +167,28 @@ impl Engine {
         }
         let back = Arrival { request: false, leaving: !arrival.leaving, ..arrival };
         let closed = dde.proposal.mode == Mode::Closed;
-        let question = Question { dde: seen, back, closed, answered: false };
+        let question = Question { dde: seen, back, closed, answered: false, since: now.mono };
         questions.put(arrival.pair, question, now.mono);
-    }
-
-    /// An inner agent's question has an RGI.
-    pub(super) fn question_answered(&mut self, pair: HostPair, now: Now) {
-        if let Some(question) = self.passing.questions.get_mut(&pair, now.mono) {
-            question.answered = true;
-        }
     }
 
     /// This router protects a flow from now on. If an inner agent asked for it meanwhile, the other
     /// end must know that the flow may change hands.
     fn yield_to_question(&mut self, pair: HostPair, now: Now) {
-        let recent = self.passing.questions.has(&pair, now.mono);
+        let recent = self.passing.questions.has(pair, now.mono);
         let current = self.pit.get(pair).and_then(Row::protected).map(|own| own.current);
         if let (true, Some(index)) = (recent, current) {
             self.send_yield(index, now);
         }
     }
 
-    /// This router drops the flow. An inner agent whose question nobody has answered hears of it.
+    /// This router drops the flow. Inner agents whose questions nobody has answered hear of it.
     pub(super) fn tell_inner(&mut self, pair: HostPair, now: Now) {
-        let Some(Question { dde, back, answered, .. }) =
-            self.passing.questions.take(&pair, now.mono)
-        else {
-            return;
-        };
-        if !answered
-            && let Err(reason) = self.refuse_passing(&dde, Place::Source, Word::ForGood, back, now)
-        {
-            self.dropped_in(reason);
+        let unanswered = self.passing.questions.take_all(pair, now.mono);
+        for Question { dde, back, .. } in unanswered.into_iter().filter(|asked| !asked.answered) {
+            let told = self.refuse_passing(&dde, Place::Source, Word::ForGood, back, now);
+            if let Err(reason) = told {
+                self.dropped_in(reason);
+            }
         }
     }
 

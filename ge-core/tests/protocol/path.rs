@@ -42,7 +42,7 @@ impl Between {
     }
 
     fn rgi(&self, message: &[u8]) -> Vec<u8> {
-        self.witness().add_record(message, &mut rng(7), NOW).unwrap().0
+        self.witness().add_record(message, &mut rng(7), NOW).unwrap().message
     }
 
     fn mpit(&self, message: &[u8], unix: UnixTime) -> Result<Tentative, Reject> {

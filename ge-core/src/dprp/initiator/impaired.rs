@@ -72,7 +72,7 @@ impl Passed {
         let router = Domain::new(1).member(7, &[1]).keyring();
         let secret = Secret32([8; 32]);
         let witness = Witness { keyring: &router, secret: &secret, place: Place::Between };
-        scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().0;
+        scene.rgi = witness.add_record(&scene.rgi, &mut scene.rng, NOW).unwrap().message;
         let mpit = impaired(&mut scene, change, signs);
         let read = witness.consume_mpit(&mpit, scene.initiator.proposal().pair, NOW);
         Self { scene, router, mpit, read }

@@ -13,6 +13,7 @@ use crate::engine::two_agents::{
 };
 use crate::flow::Direction;
 use crate::io::Frame;
+use crate::limits::QUESTIONS_PER_FLOW;
 use crate::mode::Prefix;
 use crate::wire::vnet::VnetHeader;
 
@@ -106,6 +107,38 @@ fn a_question_is_remembered_for_the_flow_it_is_about() {
     assert_eq!(router.passing.questions.len(), 0, "sent again to another host");
     pass(&dde, (1, 2), false, &mut router);
     assert_eq!(router.passing.questions.len(), 1);
+}
+
+#[test]
+fn everybody_further_in_who_asked_is_told_up_to_the_limit() {
+    let (mut one, mut router) = (agent(1), router(1));
+    let flow = HostPair::new(address(1), address(2));
+    for _ in 0..QUESTIONS_PER_FLOW + 2 {
+        let dde = send(&mut one, (1, 2));
+        pass(&dde, (1, 2), false, &mut router);
+        pass(&dde, (1, 2), false, &mut router); // a repeat is no other question
+        one.forget_row(flow);
+    }
+    router.tell_inner(flow, at(2));
+    let told = outputs(&mut router);
+    let told = told.iter().filter(|output| matches!(output, Output::Deliver(_))).count();
+    assert_eq!(told, QUESTIONS_PER_FLOW);
+    router.tell_inner(flow, at(2));
+    assert!(outputs(&mut router).is_empty(), "once");
+}
+
+#[test]
+fn each_question_counts_for_its_own_time() {
+    let (mut one, mut router) = (agent(1), router(1));
+    let flow = HostPair::new(address(1), address(2));
+    let lifetime = TENTATIVE_LIFETIME.as_micros() as u64;
+    for micros in [0, lifetime / 2] {
+        let dde = send(&mut one, (1, 2));
+        pass_at(2 + micros, &dde, (1, 2), false, &mut router);
+        one.forget_row(flow);
+    }
+    router.tell_inner(flow, at(3 + lifetime));
+    assert_eq!(outputs(&mut router).len(), 1, "the first is over");
 }
 
 #[test]
