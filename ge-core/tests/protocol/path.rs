@@ -365,3 +365,52 @@ fn a_nomatch_from_the_path_counts_only_if_it_refuses() {
         assert_eq!(read.is_ok(), counts, "{mode:?} {place:?}");
     }
 }
+
+#[test]
+fn who_passes_an_rgi_sees_that_somebody_before_refuses_for_ten_seconds() {
+    let mut scene = Scene::new(Vec::new());
+    let (_, dde) = scene.run.dde();
+    let (_, rgi) = scene.run.rgi(&dde).unwrap();
+    let strict = Between::new(10, &[], Mode::Closed, Transit::Strict);
+    let (open, last) = (Between::open(11), Between::open(12));
+    let read = |rgi: &[u8], later: u64| {
+        let unix = NOW.plus(later);
+        last.witness().add_record(rgi, &mut rng(7), unix).unwrap()
+    };
+    let own = strict.witness().add_record(&rgi, &mut rng(7), NOW).unwrap();
+    assert_eq!((own.content, own.refused), (false, false), "its own word is no other's");
+    let again = strict.witness().add_record(&own.message, &mut rng(7), NOW).unwrap();
+    assert!(!again.refused, "nor when it comes back");
+    let passed = open.rgi(&own.message);
+    assert_eq!([0, 9, 10].map(|later| read(&passed, later).refused), [true, true, false]);
+    assert!(!read(&open.rgi(&rgi), 0).refused);
+}
+
+#[test]
+fn a_closed_router_has_not_the_last_word() {
+    let domain = Domain::new(1);
+    let mut closed = domain.member(2, &[2]);
+    closed.membership.mode = Mode::Closed;
+    let between = Between::open(10);
+    for (router, last) in [(false, true), (true, false)] {
+        let mut run = Run::new(&domain.member(1, &[1]), &closed);
+        run.answers_as_router = router;
+        let (_, nomatch) = run.nomatch();
+        let read = Answered::read(&between.keyring, &nomatch, NOW).unwrap();
+        assert_eq!(read.is_final, last);
+    }
+}
+
+#[test]
+fn a_nomatch_under_an_older_key_shows_that_the_newer_is_missing() {
+    let domain = Domain::new(1);
+    let between = Between::new(10, &[2], Mode::Open, Transit::Vouched);
+    for (epochs, lacks) in [(&[4][..], true), (&[4, 5][..], false)] {
+        let mut closed = domain.member(2, &[2]);
+        closed.membership.mode = Mode::Closed;
+        closed.membership.groups[0].keys.retain(|key| epochs.contains(&key.epoch.0));
+        let (_, nomatch) = Run::new(&domain.member(1, &[1]), &closed).nomatch();
+        let read = Answered::read(&between.keyring, &nomatch, NOW).unwrap();
+        assert_eq!((read.shares, read.lacks_key), (true, lacks));
+    }
+}

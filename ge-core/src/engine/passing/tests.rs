@@ -7,7 +7,7 @@
 
 use super::*;
 use crate::cert::CertRole;
-use crate::dprp::domain::Domain;
+use crate::dprp::domain::{Domain, NOW, rng};
 use crate::engine::two_agents::{
     ETH0, address, agent, at, carry, engine, frame, outputs, packet, send,
 };
@@ -15,6 +15,7 @@ use crate::flow::Direction;
 use crate::io::Frame;
 use crate::limits::QUESTIONS_PER_FLOW;
 use crate::mode::Prefix;
+use crate::wire::icmp::{ECHO_LEN, emit_echo};
 use crate::wire::vnet::VnetHeader;
 
 /// A closed router of group 2, agent 3, that stands for one host.
@@ -163,4 +164,44 @@ fn who_asked_gets_no_second_answer_when_one_further_in_is_late() {
     let again = pass_at(micros + 2, &dde, (1, 2), true, &mut router);
     assert_eq!(left(&again), left(&answer));
     assert_eq!(left(&pass_at(micros + 3, &late, (2, 1), false, &mut router)), 0);
+}
+
+/// A router of the source's side that protects the flow from 1 to 2 with agent 2, and asked for it
+/// itself.
+fn protecting() -> Engine {
+    let (mut router, mut two) = (router_of(1, 1), agent(2));
+    let dde = send(&mut router, (1, 2));
+    let rgi = carry(&dde, (1, 2), &mut two);
+    let mpit = carry(&rgi, (2, 1), &mut router);
+    carry(&mpit, (1, 2), &mut two);
+    assert!(router.current_session(HostPair::new(address(1), address(2))).is_some());
+    router
+}
+
+/// The NOMATCH of a router of the destination's side, by which the flow is refused for good.
+fn refused_for_good(question: &[Output]) -> Vec<Output> {
+    let Some(Output::Transmit(transmit)) = question.first() else { panic!("no question") };
+    let (keyring, secret) = (Domain::new(1).member(7, &[2]).keyring(), Secret32([7; 32]));
+    let witness = Witness { keyring: &keyring, secret: &secret, place: Place::Destination };
+    let bytes = &transmit.bytes;
+    let seen = SeenDde::read(&keyring, &bytes[ECHO_LEN..], NOW).unwrap();
+    let message = seen.refuse(&witness, Word::ForGood, &mut rng(1), NOW).unwrap();
+    let number = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
+    let icmp = emit_echo(false, number(4), number(6), &message, address(2), address(1));
+    let Transmit { from, to, interface, protocol, .. } = *transmit;
+    vec![Output::Transmit(Transmit { from: to, to: from, interface, protocol, bytes: icmp })]
+}
+
+#[test]
+fn what_a_router_asked_for_ends_when_who_comes_first_is_refused() {
+    let flow = HostPair::new(address(1), address(2));
+    let mut inner = engine(1, Domain::new(1).member(5, &[2]));
+    let dde = send(&mut inner, (1, 2));
+    let refusal = refused_for_good(&dde);
+    let mut router = protecting();
+    pass(&refusal, (2, 1), true, &mut router);
+    assert!(router.current_session(flow).is_some(), "nobody asked what it answers");
+    pass(&dde, (1, 2), false, &mut router);
+    pass(&refusal, (2, 1), true, &mut router);
+    assert!(router.current_session(flow).is_none());
 }
