@@ -12,6 +12,7 @@
 //! Every method may leave outputs behind; drain [`Engine::poll_output`] after each.
 
 mod answer;
+mod beside;
 mod budget;
 mod carrier;
 mod changes;
@@ -50,6 +51,7 @@ use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
 use crate::crypto::ephemeral::Ephemerals;
 use crate::crypto::{Rng, random_secret};
+use crate::fast_path::Update;
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
 use crate::io::{Counters, Event, InterfaceInfo, Output};
@@ -62,8 +64,10 @@ use crate::share::Shares;
 use crate::timer::TimerTable;
 use crate::{DropReason, Interface, Mode, NegotiationId, Role};
 use answer::Answers;
+use beside::Beside;
 use budget::Budget;
 use carrier::Carriers;
+pub(crate) use carrier::is_message;
 use changes::Changes;
 use core::net::IpAddr;
 use load::Load;
@@ -105,6 +109,7 @@ pub struct Engine {
     reassembly: EchoReassembly,
     timers: TimerTable,
     outputs: VecDeque<Output>,
+    beside: Beside,
     coalescer: Coalescer,
     counters: Counters,
     changes: Changes,
@@ -144,6 +149,7 @@ impl Engine {
             reassembly: EchoReassembly::default(),
             timers: TimerTable::default(),
             outputs: VecDeque::new(),
+            beside: Beside::default(),
             coalescer: Coalescer::new(),
             counters: Counters::new(),
             changes: Changes::default(),
@@ -154,8 +160,9 @@ impl Engine {
 
     /// Whether opened datagrams of one UDP flow are handed to the local stack merged: what takes them must
     /// know how to cut them again (Linux 6.2). Off until this is called.
-    pub const fn merge_datagrams(&mut self, on: bool) {
+    pub fn merge_datagrams(&mut self, on: bool) {
         self.coalescer.merge_datagrams(on);
+        self.tell_beside(|| Update::MergeDatagrams(on));
     }
 
     /// Interfaces under the hook, and every address of the machine. A host agent stands for

@@ -54,3 +54,35 @@ pub struct SessionIndex(pub u32);
 /// A network interface, by the kernel's index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Interface(pub u32);
+
+/// One of the independent number spaces in which the data of a session travels: each has its own
+/// subkeys, its own counter and its own replay window, so that no two threads share any of them
+/// (decision 0018). Lane 0 is the engine's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(u8);
+
+impl Lane {
+    /// Lanes of a session: what three bits of the shim tell apart.
+    pub const COUNT: u8 = 8;
+
+    /// The lane of the engine, and of all control messages.
+    pub const ENGINE: Self = Self(0);
+
+    /// The lane with this number, modulo their count.
+    #[must_use]
+    pub const fn of(number: u8) -> Self {
+        Self(number % Self::COUNT)
+    }
+
+    /// Its number, below [`Lane::COUNT`].
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Which of `workers` threads opens what travels in it; one of them at any time.
+    #[must_use]
+    pub const fn worker(self, workers: u8) -> u8 {
+        self.0 % workers
+    }
+}

@@ -1,6 +1,7 @@
 //! The whole vocabulary of the engine's border.
 
 use crate::addr::{FlowAddr, WireAddr};
+use crate::fast_path::Update;
 use crate::flow::{Direction, HostPair};
 use crate::id::Interface;
 use crate::now::Instant;
@@ -159,6 +160,19 @@ pub enum Output {
     Opened(Vec<u8>),
     /// Change the kernel's verdict sets.
     Kernel(KernelVerdict),
+    /// Tell a thread beside the engine ([`Engine::spread`](crate::engine::Engine::spread)): which of
+    /// them, and what. Before any message of the same drain is sent, since its receiver may speak to
+    /// that thread next.
+    Beside(u8, Update),
+    /// Have a thread beside the engine open a datagram that came here.
+    Elsewhere {
+        /// Which of them.
+        worker: u8,
+        /// As it arrived.
+        datagram: Vec<u8>,
+        /// Where it came from.
+        meta: DatagramMeta,
+    },
     /// Something a person or a metric wants to know.
     Event(Event),
     /// Nothing more; call `tick` at this instant at the latest.
@@ -478,6 +492,17 @@ pub struct Snapshot {
     pub held: usize,
     /// Requests must prove where they come from at this moment.
     pub under_load: bool,
-    /// Counters.
+    /// Counters, of all threads together.
     pub counters: Counters,
+    /// Threads of the data path, the engine's first.
+    pub threads: Vec<ThreadSnapshot>,
+}
+
+/// What one thread of the data path has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ThreadSnapshot {
+    /// Packets sealed.
+    pub sealed: u64,
+    /// Packets opened.
+    pub opened: u64,
 }

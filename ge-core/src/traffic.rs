@@ -1,5 +1,5 @@
-//! Sealing and opening of traffic: one [`Sealer`] per sending direction and thread, one [`Opener`]
-//! per receiving direction.
+//! Sealing and opening of traffic: per lane of a session one [`Sealer`] for the sending direction
+//! and one [`Opener`] for the receiving one, the latter kept by [`Openers`].
 //!
 //! A 64-bit counter numbers the packets. Its high 40 bits choose a subkey, its low 24 bits go into
 //! the nonce, so that no AES-GCM key ever seals more than 2^24 packets and no handshake is needed
@@ -9,15 +9,18 @@
 //!
 //! ```text
 //! counter  | 40 bits: subkey = Expand(PRK(traffic secret), "sub" | high 5 B) | 24 bits: nonce |
+//!            in lane 1 to 7:   Expand(PRK(traffic secret), "lane" | lane 1 B | high 5 B)
 //! nonce    | 0 0 0 0 0 0 0 0 0 | low 24 bits |        associated data = the shim
 //! ```
+//! Each lane counts for itself under subkeys of its own, so that no two threads ever share a counter,
+//! a key or a replay window (decision 0018).
 //!
 //! No lock, and no allocation per packet; a subkey is made once in 2^24 packets, half of them
 //! ahead. Source: PROTOCOL.md 1.2.
 
 use crate::DropReason;
 use crate::crypto::kdf::{Prk, subkey_prk};
-use crate::id::SessionIndex;
+use crate::id::{Lane, SessionIndex};
 use crate::limits::{FAILED_OPEN_KILL, REJECT_AFTER_MESSAGES, SUBKEY_BITS};
 use crate::membership::Secret32;
 use crate::replay::ReplayWindow;
@@ -82,11 +85,20 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// A sealer that starts at counter zero. `secret` must seal nothing else; `peer_index` is the
-    /// index by which the receiver finds the session.
+    /// A sealer of [`Lane::ENGINE`] that starts at counter zero. `secret` must seal nothing else;
+    /// `peer_index` is the index by which the receiver finds the session.
     #[must_use]
     pub fn new(secret: &Secret32, kind: AeadKind, peer_index: SessionIndex) -> Self {
-        let subkeys = Subkeys::new(secret, kind);
+        Self::starting(Subkeys::new(secret, kind, Lane::ENGINE), peer_index)
+    }
+
+    /// The sealer of another lane of the same session, which starts at counter zero. It must be made
+    /// once for each lane: a second one would seal other packets under the same nonces.
+    pub(crate) fn of_lane(&self, lane: Lane) -> Self {
+        Self::starting(self.subkeys.of_lane(lane), self.peer_index)
+    }
+
+    fn starting(subkeys: Subkeys, peer_index: SessionIndex) -> Self {
         Self { current: subkeys.derive(0), next: None, subkeys, peer_index, counter: 0 }
     }
 
@@ -110,7 +122,8 @@ impl Sealer {
         }
         self.turn();
         let counter_low = self.counter as u32;
-        let shim = Shim { kind, partial_checksum, index: self.peer_index, counter_low }.emit();
+        let (lane, index) = (self.subkeys.lane, self.peer_index);
+        let shim = Shim { kind, lane, partial_checksum, index, counter_low }.emit();
         let (head, rest) = slot.split_at_mut(SHIM_LEN);
         let (text, tag_space) = rest.split_at_mut(rest.len() - TAG_LEN);
         let tag = self
@@ -154,6 +167,8 @@ impl Sealer {
 pub struct Opened {
     /// What the plaintext is.
     pub kind: Kind,
+    /// Whose counter it is.
+    pub lane: Lane,
     /// The inner transport checksum is partial.
     pub partial_checksum: bool,
     /// The packet's whole counter.
@@ -162,7 +177,7 @@ pub struct Opened {
     pub plaintext: Range<usize>,
 }
 
-/// Opens packets of one direction, each at most once.
+/// Opens packets of one lane of one direction, each at most once.
 pub struct Opener {
     subkeys: Subkeys,
     window: ReplayWindow,
@@ -175,10 +190,13 @@ pub struct Opener {
 }
 
 impl Opener {
-    /// An opener that has seen nothing.
+    /// An opener of [`Lane::ENGINE`] that has seen nothing.
     #[must_use]
     pub fn new(secret: &Secret32, kind: AeadKind) -> Self {
-        let subkeys = Subkeys::new(secret, kind);
+        Self::starting(Subkeys::new(secret, kind, Lane::ENGINE))
+    }
+
+    fn starting(subkeys: Subkeys) -> Self {
         Self {
             current: subkeys.derive(0),
             previous: None,
@@ -200,6 +218,9 @@ impl Opener {
             return Err(DropReason::TooShort);
         }
         let shim = Shim::parse(datagram).ok_or(DropReason::Malformed)?;
+        if shim.lane != self.subkeys.lane {
+            return Err(DropReason::BadTag);
+        }
         let counter = infer_counter(self.window.limit(), shim.counter_low);
         if counter >= REJECT_AFTER_MESSAGES || self.failed >= FAILED_OPEN_KILL {
             return Err(DropReason::KeyExhausted);
@@ -212,6 +233,7 @@ impl Opener {
         self.window.commit(counter);
         Ok(Opened {
             kind: shim.kind,
+            lane: shim.lane,
             partial_checksum: shim.partial_checksum,
             counter,
             plaintext: SHIM_LEN..SHIM_LEN + length,
@@ -271,25 +293,93 @@ impl Opener {
     }
 }
 
+/// The openers of one direction of a session, one per lane, as one thread has them. Those of lanes
+/// that were never used are not made: an opener is two kilobytes.
+pub struct Openers {
+    /// Of the thread's own lane, which most packets are in.
+    first: Opener,
+    others: [Option<Box<Opener>>; Lane::COUNT as usize],
+}
+
+impl Openers {
+    /// Openers that have seen nothing, for the engine.
+    #[must_use]
+    pub fn new(secret: &Secret32, kind: AeadKind) -> Self {
+        Self::starting(Opener::new(secret, kind))
+    }
+
+    /// The same keys for the thread whose lane is `lane`. No two threads may open the same lane, or a
+    /// packet could be opened twice.
+    pub(crate) fn of_thread(&self, lane: Lane) -> Self {
+        Self::starting(Opener::starting(self.first.subkeys.of_lane(lane)))
+    }
+
+    fn starting(first: Opener) -> Self {
+        Self { first, others: [const { None }; Lane::COUNT as usize] }
+    }
+
+    /// Opens a datagram in place, in the lane that it names.
+    ///
+    /// # Errors
+    /// As [`Opener::open`].
+    pub fn open(&mut self, datagram: &mut [u8]) -> Result<Opened, DropReason> {
+        let shim = Shim::parse(datagram).ok_or(DropReason::TooShort)?;
+        let Self { first, others } = self;
+        if shim.lane == first.subkeys.lane {
+            return first.open(datagram);
+        }
+        others[usize::from(shim.lane.number())]
+            .get_or_insert_with(|| Box::new(Opener::starting(first.subkeys.of_lane(shim.lane))))
+            .open(datagram)
+    }
+
+    /// Datagrams whose tag was wrong, in all lanes.
+    #[must_use]
+    pub fn failed_openings(&self) -> u64 {
+        let others = self.others.iter().flatten().map(|opener| opener.failed_openings());
+        self.first.failed_openings() + others.sum::<u64>()
+    }
+
+    /// Packets opened so far in a lane, seen from their counters: the highest plus one.
+    #[must_use]
+    pub fn highest(&self, lane: Lane) -> u64 {
+        if lane == self.first.subkeys.lane {
+            return self.first.highest();
+        }
+        self.others[usize::from(lane.number())].as_ref().map_or(0, |opener| opener.highest())
+    }
+}
+
 /// One key of 2^24 packets.
 struct Subkey {
     high: u64,
     key: LessSafeKey,
 }
 
-/// Where subkeys come from.
+/// Where the subkeys of a lane come from.
 struct Subkeys {
     prk: Prk,
     kind: AeadKind,
+    lane: Lane,
 }
 
 impl Subkeys {
-    fn new(secret: &Secret32, kind: AeadKind) -> Self {
-        Self { prk: subkey_prk(secret), kind }
+    fn new(secret: &Secret32, kind: AeadKind, lane: Lane) -> Self {
+        Self { prk: subkey_prk(secret), kind, lane }
+    }
+
+    fn of_lane(&self, lane: Lane) -> Self {
+        Self { prk: self.prk.clone(), kind: self.kind, lane }
     }
 
     fn derive(&self, high: u64) -> Subkey {
-        let key = self.prk.expand("sub", &high.to_be_bytes()[3..]);
+        let [_, _, _, number @ ..] = high.to_be_bytes();
+        let key = if self.lane == Lane::ENGINE {
+            self.prk.expand("sub", &number)
+        } else {
+            let [n0, n1, n2, n3, n4] = number;
+            self.prk.expand("lane", &[self.lane.number(), n0, n1, n2, n3, n4])
+        };
         let key = UnboundKey::new(self.kind.algorithm(), &key.0)
             .expect("invariant: both algorithms take 32-byte keys");
         Subkey { high, key: LessSafeKey::new(key) }

@@ -8,7 +8,8 @@
 //! domain key TK  -> Extract("gscip/1 tk" | domain 8 | epoch 4)            -> "psk" "mac1" "rec" "cookie"
 //! group key GK   -> Extract("gscip/1 gk" | domain 8 | group 4 | epoch 4)  -> "psk" "tag"
 //! Noise key      -> Extract("gscip/1 session" | handshake hash 32)        -> "traffic" "cdn"
-//! traffic secret -> Extract("gscip/1 subkey")                             -> "sub" | counter bits 24..64
+//! traffic secret -> Extract("gscip/1 subkey")                             -> "sub" | counter bits 24..64,
+//!                                                            "lane" | lane 1 | counter bits 24..64
 //! ```
 //!
 //! Numbers are big-endian. Source: PROTOCOL.md 2.1.

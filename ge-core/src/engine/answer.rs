@@ -475,6 +475,7 @@ impl Engine {
             Via::Session(_) => self.send_reply(cdn, via, interface, arrival),
         }
         self.end_state_before(before, pair, index, took, now);
+        self.hand_over(pair);
         self.open_early(index, now);
         Ok(())
     }

@@ -281,7 +281,7 @@ impl Negotiation {
 }
 
 /// True for what is no sealed datagram but a negotiation message.
-pub(super) fn is_message(datagram: &[u8]) -> bool {
+pub(crate) fn is_message(datagram: &[u8]) -> bool {
     datagram.starts_with(&MAGIC)
 }
 

@@ -12,7 +12,7 @@
 
 use super::Engine;
 use super::row::{Row, Via};
-use crate::batch::{Heading, SealedBatch};
+use crate::batch::SealedBatch;
 use crate::id::SessionIndex;
 use crate::io::Event;
 use crate::limits::YIELD_HEEDED_AFTER;
@@ -66,12 +66,7 @@ impl Engine {
     fn send_control(&mut self, index: SessionIndex, kind: u8, body: &[u8], _now: Now) {
         let Some(interface) = self.session_interface(index) else { return };
         let Some(session) = self.sessions.get_mut(index) else { return };
-        let heading = Heading {
-            from: session.wire[0],
-            to: (session.wire[1], session.peer_port),
-            interface,
-            tos: 0,
-        };
+        let heading = session.ends().heading(interface, 0);
         let mut batch = SealedBatch::default();
         let run = batch.run_for(heading, SHIM_LEN + 1 + body.len() + TAG_LEN);
         run.bytes.extend_from_slice(&[0; SHIM_LEN]);

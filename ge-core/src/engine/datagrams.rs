@@ -3,18 +3,13 @@
 use super::Engine;
 use super::carrier::is_message;
 use super::sessions::Session;
-use crate::coalesce::{Coalescer, Gather};
-use crate::id::SessionIndex;
+use crate::coalesce::Gather;
+use crate::data::deliver;
+use crate::id::{Lane, SessionIndex};
 use crate::io::DatagramMeta;
 use crate::shim::{Kind, Shim};
-use crate::traffic::Opened;
-use crate::translate::{Place, translate, translate_upper};
-use crate::wire::ip::{self, combine_ecn, emit_header};
 use crate::{DropReason, Now};
 use core::ops::Range;
-
-/// Hop limit of a rebuilt inner packet: it ends here, so only its being large enough matters.
-const REBUILT_HOP_LIMIT: u8 = 64;
 
 /// What one buffer of datagrams brought, per session.
 #[derive(Default)]
@@ -48,7 +43,7 @@ impl Engine {
             match self.open_one(buffer, range, meta, now, sink) {
                 Ok((index, Content::Control(body))) => controls.push((index, body)),
                 Ok((index, Content::Data(bytes))) => tally(&mut touched, index, bytes),
-                Ok((_, Content::Early)) => {}
+                Ok((_, Content::Early | Content::Elsewhere)) => {}
                 Err(reason) => self.dropped_in(reason),
             }
         }
@@ -76,16 +71,20 @@ impl Engine {
         let start = range.start;
         let datagram = &mut buffer[range];
         let shim = Shim::parse(datagram).ok_or(DropReason::TooShort)?;
+        if shim.lane != Lane::ENGINE && self.opened_beside((shim.index, shim.lane), datagram, meta)
+        {
+            return Ok((shim.index, Content::Elsewhere));
+        }
         let Some(session) = self.sessions.get_mut(shim.index) else {
             self.keep_early(shim.index, datagram, meta)?;
             return Ok((shim.index, Content::Early));
         };
-        let opened = session.opener.open(datagram)?;
+        let opened = session.openers.open(datagram)?;
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         session.received(now.mono, opened.kind != Kind::Control);
         let moved = session.path.translated.is_some()
-            && opened.counter + 1 == session.opener.highest()
+            && opened.counter + 1 == session.openers.highest(opened.lane)
             && (session.wire[1], session.peer_port) != (meta.from, meta.from_port);
         let session: &Session = if moved {
             // The newest of all is from where the peer's NAT has it now.
@@ -98,13 +97,9 @@ impl Engine {
             Kind::Control => {
                 return Ok((shim.index, Content::Control(buffer[plaintext].to_vec())));
             }
-            Kind::Transport => {
-                let coalescer = &mut self.coalescer;
-                rebuild(session, coalescer, buffer, plaintext, &opened, meta, sink)?;
-            }
-            Kind::Tunnel => {
-                let coalescer = &mut self.coalescer;
-                unwrap_tunnel(session, coalescer, buffer, plaintext, &opened, meta, sink)?;
+            Kind::Transport | Kind::Tunnel => {
+                let (ends, coalescer) = (session.ends(), &mut self.coalescer);
+                deliver(&ends, coalescer, buffer, plaintext, &opened, meta, sink)?;
             }
         }
         Ok((shim.index, Content::Data(bytes)))
@@ -134,6 +129,8 @@ enum Content {
     Data(usize),
     /// Waits for its session.
     Early,
+    /// Another thread opens it.
+    Elsewhere,
 }
 
 fn tally(touched: &mut Vec<(SessionIndex, Tally)>, index: SessionIndex, bytes: usize) {
@@ -144,69 +141,4 @@ fn tally(touched: &mut Vec<(SessionIndex, Tally)>, index: SessionIndex, bytes: u
     });
     touched[at].1.packets += 1;
     touched[at].1.bytes += bytes;
-}
-
-/// `transport`: the IP header is rebuilt from what both ends agreed on, never from the wire.
-fn rebuild(
-    session: &Session,
-    coalescer: &mut Coalescer,
-    buffer: &mut [u8],
-    plaintext: Range<usize>,
-    opened: &Opened,
-    meta: &DatagramMeta,
-    sink: &mut impl FnMut(Gather<'_>),
-) -> Result<(), DropReason> {
-    let Some(&protocol) = buffer[plaintext.clone()].last() else {
-        return Err(DropReason::TooShort);
-    };
-    let l4 = plaintext.start..plaintext.end - 1;
-    let partial = opened.partial_checksum;
-    if let Some(own) = session.path.translated {
-        let upper = &mut buffer[l4.clone()];
-        translate_upper(upper, protocol, (own, session.pair.remote.0), partial);
-    }
-    let mut header = [0; 40];
-    let len = emit_header(
-        &mut header,
-        session.pair.remote.0,
-        session.pair.local.0,
-        protocol,
-        l4.len(),
-        meta.tos,
-        REBUILT_HOP_LIMIT,
-    );
-    coalescer.push(buffer, &header[..len], l4, partial, sink);
-    Ok(())
-}
-
-/// `tunnel`: the inner packet must be between exactly the two hosts of the session.
-fn unwrap_tunnel(
-    session: &Session,
-    coalescer: &mut Coalescer,
-    buffer: &mut [u8],
-    plaintext: Range<usize>,
-    opened: &Opened,
-    meta: &DatagramMeta,
-    sink: &mut impl FnMut(Gather<'_>),
-) -> Result<(), DropReason> {
-    let start = plaintext.start;
-    let packet = &mut buffer[plaintext];
-    let view = ip::parse(packet).map_err(|_| DropReason::Malformed)?;
-    let own = session.path.translated.unwrap_or(session.pair.remote.0);
-    if view.source != own || view.destination != session.pair.local.0 {
-        return Err(DropReason::WrongInner);
-    }
-    if own != session.pair.remote.0 {
-        let change = (own, session.pair.remote.0);
-        translate(packet, &view, Place::Source, change, opened.partial_checksum);
-    }
-    let tos = combine_ecn(view.tos, meta.tos).ok_or(DropReason::Malformed)?;
-    if tos != view.tos {
-        ip::set_tos(packet, tos);
-    }
-    // A copy, because the coalescer reads the rest of the buffer at the same time; rare traffic.
-    let header = packet[..view.header_len].to_vec();
-    let l4 = start + view.header_len..start + view.total_len;
-    coalescer.push(buffer, &header, l4, opened.partial_checksum, sink);
-    Ok(())
 }

@@ -4,13 +4,14 @@
 
 use super::Engine;
 use super::carrier::{Numbers, is_message, unpack};
-use super::outgoing::{PACKET_AT, is_many};
+use super::outgoing::is_many;
 use super::passing::Passage;
 use super::row::{RowState, Via};
 use crate::addr::WireAddr;
+use crate::data::PACKET_AT;
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::{ErrorKind, build_error_for, parse_error, quoted_parse};
-use crate::id::{Interface, SessionIndex};
+use crate::id::{Interface, Lane, SessionIndex};
 use crate::io::{Event, Frame, Incoming, NegotiationResult, Output};
 use crate::limits::DATA_PORT;
 use crate::reassembly::Reassembled;
@@ -238,18 +239,24 @@ impl Engine {
         }
         // Eight quoted bytes are the UDP header; routers quote more (RFC 1812), and without the
         // shim anybody could have made this up.
-        let session = udp
-            .get(8..)
-            .and_then(Shim::parse)
-            .and_then(|shim| self.sessions.find_sending(wire, shim.index, shim.counter_low));
-        match session {
-            Some(index) => self.outer_error(index, error.kind, error.reporter, now),
+        let sent = udp.get(8..).and_then(Shim::parse).and_then(|shim| {
+            let index = self.sessions.find_sending(wire, &shim)?;
+            Some((index, shim.lane))
+        });
+        match sent {
+            Some(sent) => self.outer_error(sent, error.kind, error.reporter, now),
             None => self.dropped_in(DropReason::BadIcmp),
         }
         true
     }
 
-    fn outer_error(&mut self, index: SessionIndex, kind: ErrorKind, reporter: IpAddr, now: Now) {
+    fn outer_error(
+        &mut self,
+        (index, lane): (SessionIndex, Lane),
+        kind: ErrorKind,
+        reporter: IpAddr,
+        now: Now,
+    ) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let pair = session.pair;
         if kind.is_port_unreachable(reporter) {
@@ -259,8 +266,9 @@ impl Engine {
             // The next packet that is too large is cut or answered by the sealing path.
             if session.narrow_path(mtu, now.mono) {
                 self.event(Event::PathMtu { pair, mtu });
+                self.share_path_mtu(index, now);
             }
-        } else if let Some(error) = build_error_for(kind, reporter, session.last_inner()) {
+        } else if let Some(error) = build_error_for(kind, reporter, &session.last_inner_in(lane)) {
             self.emit(Output::Deliver(error));
         }
     }

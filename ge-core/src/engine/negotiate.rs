@@ -1,8 +1,8 @@
 //! Negotiations this agent starts: DDE and MPIT go out, RGI, CDN and NOMATCH come back.
 
 use super::Engine;
-use super::outgoing::PACKET_AT;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
+use crate::data::PACKET_AT;
 use crate::dprp::{
     Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
 };
@@ -411,6 +411,9 @@ impl Engine {
                 session.measured(now.mono.since(session.created));
             }
         }
+        if let Some(session) = self.sessions.get_mut(index) {
+            session.proven = true;
+        }
         let Some(protected) = self.pit.get_mut(pair).and_then(Row::protected_mut) else { return };
         if protected.next == Some(index) {
             protected.next = None;
@@ -418,6 +421,7 @@ impl Engine {
             self.retire(old, now);
             self.rekeyed(pair, index);
         }
+        self.hand_over(pair);
     }
 
     fn consume_nomatch(

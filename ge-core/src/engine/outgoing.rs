@@ -4,13 +4,12 @@ use super::Engine;
 use super::incoming::Message;
 use super::row::{Pending, Plain, Row, RowState};
 use crate::batch::SealedBatch;
+use crate::data::PACKET_AT;
 use crate::flow::{Direction, FlowKey, HostPair, Ports};
 use crate::held::HeldFrames;
 use crate::icmp_error::administratively_prohibited;
 use crate::id::Interface;
-use crate::io::{
-    ETHERNET_LEN, Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, VNET_LEN,
-};
+use crate::io::{Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output};
 use crate::limits::{
     ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, PIT_ROWS_PER_SOURCE,
     REFUSED_LIFETIME, TRANSIT_GRACE,
@@ -21,9 +20,6 @@ use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
 use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
-
-/// Where the IP packet starts in a captured frame.
-pub(super) const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
 
 /// Rows looked at for one that can make room. Whoever fills a table fills it with plain rows, which
 /// are then everywhere in it.

@@ -12,11 +12,14 @@
 mod liveness;
 
 use super::Engine;
+use super::beside::SessionThreads;
 use super::carrier::Carrier;
 use super::row::{Row, RowState, Via};
 use crate::addr::WireAddr;
 use crate::crypto::Rng;
+use crate::data::Ends;
 use crate::dprp::{Agreement, Purpose};
+use crate::fast_path::Seen;
 use crate::flow::{FlowKey, HostPair, Ports};
 use crate::id::{Epoch, GroupId, Interface, SessionIndex};
 use crate::io::{Event, KernelVerdict, NegotiationResult, Output};
@@ -27,8 +30,9 @@ use crate::limits::{
     REKEY_AFTER_TIME, REKEY_HANDOVER, SESSIONS,
 };
 use crate::now::Instant;
+use crate::shim::Shim;
 use crate::timer::Timer;
-use crate::traffic::{AeadKind, Opener, Sealer};
+use crate::traffic::{AeadKind, Openers, Sealer};
 use crate::wire::dprp::rgi::Record;
 use crate::{GeId, Mode, Now};
 use core::net::IpAddr;
@@ -50,7 +54,7 @@ pub(super) struct Session {
     pub(super) epoch: Epoch,
     pub(super) aead: AeadKind,
     pub(super) sealer: Sealer,
-    pub(super) opener: Opener,
+    pub(super) openers: Openers,
     pub(super) handshake_hash: [u8; 32],
     pub(super) created: Instant,
     initiator: bool,
@@ -75,6 +79,9 @@ pub(super) struct Session {
     /// quote is sealed, is about for the local program.
     last_inner: InnerHead,
     pub(super) path: KnownPath,
+    /// The peer is known to have the keys.
+    pub(super) proven: bool,
+    pub(super) threads: SessionThreads,
 }
 
 /// What is known of the way to a peer: new keys do not change it.
@@ -106,10 +113,13 @@ impl KnownPath {
 impl Session {
     /// Outer packet size the path takes.
     pub(super) fn path_mtu(&self, link_mtu: u16, now: Instant) -> u16 {
-        match self.path.narrow {
-            Some((mtu, since)) if now.since(since) < PMTU_LIFETIME => mtu.min(link_mtu),
-            Some(_) | None => link_mtu,
-        }
+        self.narrow_mtu(now).map_or(link_mtu, |mtu| mtu.min(link_mtu))
+    }
+
+    /// The same where it is known to be less than some interface's.
+    pub(super) fn narrow_mtu(&self, now: Instant) -> Option<u16> {
+        let (mtu, since) = self.path.narrow?;
+        (now.since(since) < PMTU_LIFETIME).then_some(mtu)
     }
 
     /// A router reported a narrower path. Never widens, never below the floor of the IP version.
@@ -132,7 +142,13 @@ impl Session {
 
     /// The addresses on the wire are the flow's own: its IP header need not travel twice.
     pub(super) fn wire_is_flow(&self) -> bool {
-        self.wire[0].0 == self.pair.local.0 && self.wire[1].0 == self.pair.remote.0
+        self.ends().wire_is_flow()
+    }
+
+    /// What sealing and opening need to know of it.
+    pub(super) const fn ends(&self) -> Ends {
+        let Self { pair, wire, peer_port, .. } = *self;
+        Ends { pair, wire, peer_port, translated: self.path.translated }
     }
 
     pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
@@ -149,6 +165,28 @@ impl Session {
         self.doubted = false;
         if data {
             self.unacknowledged_since.get_or_insert(now);
+        }
+    }
+
+    pub(super) const fn last_received(&self) -> Instant {
+        self.last_received
+    }
+
+    /// Other threads sent and received under it.
+    pub(super) fn heard_beside(&mut self, seen: &Seen) {
+        if let Some(received) = seen.last_received.filter(|at| *at > self.last_received) {
+            self.received(received, false);
+            if received > self.last_sent {
+                self.unacknowledged_since.get_or_insert(received);
+            }
+        }
+        if let Some(sent) = seen.last_sent.filter(|at| *at > self.last_sent) {
+            self.last_sent = sent;
+            self.unacknowledged_since.take_if(|since| *since <= sent);
+        }
+        if let Some(since) = seen.unanswered_since {
+            let earlier = self.unanswered_since.map_or(since, |own| own.min(since));
+            self.unanswered_since = Some(earlier);
         }
     }
 
@@ -197,8 +235,8 @@ impl Session {
         let epoch_over = self.leave_epoch_at.is_some_and(|at| in_use || at <= now)
             && (self.initiator || age >= patience);
         old || epoch_over
-            || self.sealer.sent() >= limits.rekey_after_messages
-            || self.opener.failed_openings() >= limits.failed_open_rekey
+            || self.most_sent() >= limits.rekey_after_messages
+            || self.failed_openings() >= limits.failed_open_rekey
     }
 }
 
@@ -268,11 +306,16 @@ impl Sessions {
         self.by_wire.insert((session.wire, index));
     }
 
-    fn remove(&mut self, index: SessionIndex) {
-        if let Some(session) = self.by_index.remove(&index) {
-            self.by_pair.remove(&(session.pair, index));
-            self.by_wire.remove(&(session.wire, index));
-        }
+    fn remove(&mut self, index: SessionIndex) -> Option<Session> {
+        let session = self.by_index.remove(&index)?;
+        self.by_pair.remove(&(session.pair, index));
+        self.by_wire.remove(&(session.wire, index));
+        Some(session)
+    }
+
+    /// All of them.
+    pub(super) fn indices(&self) -> Vec<SessionIndex> {
+        self.by_index.keys().copied().collect()
     }
 
     /// Sessions of one flow: the one in use, its successor, and those in their grace.
@@ -281,20 +324,15 @@ impl Sessions {
         self.by_pair.range(range).map(|(_, index)| *index)
     }
 
-    /// The session that sent the datagram with this index and counter between these hosts, if it
+    /// The session that sent the datagram with this shim between these hosts, if it
     /// was sent recently: an error about anything older is made up or useless.
-    pub(super) fn find_sending(
-        &self,
-        wire: [WireAddr; 2],
-        peer_index: SessionIndex,
-        counter: u32,
-    ) -> Option<SessionIndex> {
+    pub(super) fn find_sending(&self, wire: [WireAddr; 2], quoted: &Shim) -> Option<SessionIndex> {
         let range = (wire, SessionIndex(0))..=(wire, SessionIndex(u32::MAX));
         let between = self.by_wire.range(range).map(|(_, index)| *index);
         between.into_iter().find(|index| {
             self.by_index.get(index).is_some_and(|session| {
-                let age = (session.sealer.sent() as u32).wrapping_sub(counter);
-                session.sealer.peer_index() == peer_index && age <= RECENT_DATAGRAMS
+                let age = (session.sent_in(quoted.lane) as u32).wrapping_sub(quoted.counter_low);
+                session.sealer.peer_index() == quoted.index && age <= RECENT_DATAGRAMS
             })
         })
     }
@@ -334,7 +372,7 @@ impl Engine {
             epoch: agreement.epoch,
             aead: agreement.aead,
             sealer: Sealer::new(&agreement.send, agreement.aead, peer_index),
-            opener: Opener::new(&agreement.receive, agreement.aead),
+            openers: Openers::new(&agreement.receive, agreement.aead),
             handshake_hash: agreement.handshake_hash,
             peer_certificate: agreement.peer,
             created: now.mono,
@@ -351,8 +389,11 @@ impl Engine {
             leave_epoch_at: None,
             last_inner: InnerHead::EMPTY,
             path,
+            proven: !initiator,
+            threads: SessionThreads::default(),
         };
         self.sessions.insert(index, session);
+        self.share_session(index, now);
         self.arm_check(index, now.mono + SESSION_CHECK);
         self.remember(pair, now);
     }
@@ -398,11 +439,15 @@ impl Engine {
     }
 
     pub(super) fn drop_session(&mut self, index: SessionIndex) {
-        self.sessions.remove(index);
+        if let Some(session) = self.sessions.remove(index) {
+            self.unshare_session(&session, index);
+        }
     }
 
     /// The periodic look at one session.
     pub(super) fn check_session(&mut self, index: SessionIndex, armed: Instant, now: Now) {
+        self.look_beside(index, now);
+        self.share_path_mtu(index, now);
         let Some(session) = self.sessions.get(index) else { return };
         if session.next_check != armed {
             return;
@@ -417,7 +462,7 @@ impl Engine {
         let accepted = keyring.is_some_and(|k| k.accepts(group, epoch, now.unix));
         let revoked = keyring.is_some_and(|k| k.is_revoked(&session.peer_certificate));
         let too_old = now.mono.since(session.created) >= REJECT_AFTER_TIME;
-        let worn_out = session.opener.failed_openings() >= self.key_limits.failed_open_kill;
+        let worn_out = session.failed_openings() >= self.key_limits.failed_open_kill;
         if !accepted || revoked || too_old || worn_out {
             let reason = if revoked {
                 "removed"
@@ -571,6 +616,7 @@ impl Engine {
             RowState::Transit(transit) => self.forget_transit(&transit),
             RowState::Protected(_) | RowState::Clear(_) | RowState::Dropped(_) => {}
         }
+        self.take_back(pair);
         self.forget_offload(pair);
         let gone: Vec<SessionIndex> = self.sessions.of_pair(pair).collect();
         for index in gone {
@@ -592,8 +638,7 @@ impl Engine {
     /// Sessions whose keys or peers a new policy has changed are looked at now, not at their next
     /// turn.
     pub(super) fn check_all_sessions(&mut self, now: Now) {
-        let all: Vec<SessionIndex> = self.sessions.by_index.keys().copied().collect();
-        for index in all {
+        for index in self.sessions.indices() {
             self.arm_check(index, now.mono);
         }
     }

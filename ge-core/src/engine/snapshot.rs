@@ -31,7 +31,8 @@ impl Engine {
             negotiations: self.negotiations.len() + self.answers.len(),
             held: self.held.frames(),
             under_load: self.load.is_under_load(now.mono),
-            counters: self.counters.clone(),
+            counters: self.all_counters(),
+            threads: self.thread_snapshots(),
         }
     }
 

@@ -191,7 +191,8 @@ fn the_key_ends_at_its_limit() {
         assert_eq!(sealer.sent(), REJECT_AFTER_MESSAGES);
         // A datagram that claims the next counter is refused before its tag is looked at.
         let counter_low = REJECT_AFTER_MESSAGES as u32;
-        let shim = Shim { kind: Kind::Tunnel, partial_checksum: false, index: INDEX, counter_low };
+        let (kind, lane) = (Kind::Tunnel, Lane::ENGINE);
+        let shim = Shim { kind, lane, partial_checksum: false, index: INDEX, counter_low };
         let forged = [shim.emit().as_slice(), &[0; 40]].concat();
         assert_eq!(open(&mut opener, &forged), Err(DropReason::KeyExhausted));
         assert_eq!(opener.failed_openings(), 0);
@@ -216,4 +217,49 @@ fn aes_only_where_both_have_it() {
         assert_eq!(AeadKind::of(one, other), AeadKind::ChaCha20Poly1305);
     }
     assert_eq!(KINDS.map(AeadKind::as_str), ["aes-256-gcm", "chacha20-poly1305"]);
+}
+
+#[test]
+fn lanes_share_neither_counters_nor_keys_nor_windows() {
+    for kind in KINDS {
+        let (mut sealer, _) = pair(kind);
+        let mut openers = Openers::new(&SECRET, kind);
+        let lanes: Vec<Lane> = (1..Lane::COUNT).map(Lane::of).collect();
+        let mut sealers: Vec<Sealer> = lanes.iter().map(|lane| sealer.of_lane(*lane)).collect();
+        let mut datagrams = vec![seal(&mut sealer)];
+        datagrams.extend(sealers.iter_mut().map(seal));
+        for (number, datagram) in datagrams.iter().enumerate() {
+            let lane = Lane::of(number as u8);
+            let opened = openers.open(&mut datagram.clone()).unwrap();
+            assert_eq!((opened.lane, opened.counter), (lane, 0));
+            assert_eq!(openers.open(&mut datagram.clone()).err(), Some(DropReason::Replay));
+            assert_eq!(openers.highest(lane), 1);
+            // Under the same counter no two lanes seal alike.
+            let alike = datagrams.iter().filter(|other| other[SHIM_LEN..] == datagram[SHIM_LEN..]);
+            assert_eq!(alike.count(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_datagram_moved_to_another_lane_is_no_ones() {
+    let (mut sealer, mut opener) = pair(AeadKind::Aes256Gcm);
+    let mut openers = Openers::new(&SECRET, AeadKind::Aes256Gcm);
+    let datagram = seal(&mut sealer);
+    for lane in 1..Lane::COUNT {
+        let mut moved = datagram.clone();
+        moved[0] |= lane << 1;
+        assert_eq!(openers.open(&mut moved.clone()).err(), Some(DropReason::BadTag));
+        assert_eq!(open(&mut opener, &moved).err(), Some(DropReason::BadTag));
+    }
+    assert_eq!(openers.failed_openings(), u64::from(Lane::COUNT) - 1);
+    assert!(openers.open(&mut datagram.clone()).is_ok());
+}
+
+#[test]
+fn the_engine_s_lane_is_what_it_was_before_there_were_others() {
+    let (mut sealer, _) = pair(AeadKind::Aes256Gcm);
+    let mut again = sealer.of_lane(Lane::ENGINE);
+    assert_eq!(seal(&mut sealer), seal(&mut again));
+    assert_eq!(seal(&mut sealer)[0], 0x10);
 }

@@ -2,12 +2,13 @@
 
 use super::ends::{Ends, hand_over, negotiation, protected};
 use super::*;
-use crate::DropReason;
 use crate::engine::row::{Phase, Via};
 use crate::icmp_error::{ErrorKind, build_error_for};
 use crate::id::SessionIndex;
 use crate::io::DatagramRun;
 use crate::limits::{DOUBT_HEEDED_EVERY, OLD_KEYS_GRACE};
+use crate::shim::{Kind, Shim};
+use crate::{DropReason, Lane};
 
 fn current(engine: &Engine) -> SessionIndex {
     protected(engine, pair(0)).current
@@ -83,10 +84,11 @@ fn session_of_a_datagram_is_found_among_those_of_its_pair_only() {
     for n in 0..20 {
         assert_eq!(sessions.of_pair(pair(n)).collect::<Vec<_>>(), [sending(n)]);
         let session = sessions.get(sending(n)).unwrap();
-        let peer_index = session.sealer.peer_index();
-        assert_eq!(sessions.find_sending(session.wire, peer_index, 0), Some(sending(n)));
+        let (kind, lane, index) = (Kind::Transport, Lane::ENGINE, session.sealer.peer_index());
+        let shim = Shim { kind, lane, partial_checksum: false, index, counter_low: 0 };
+        assert_eq!(sessions.find_sending(session.wire, &shim), Some(sending(n)));
         let other = sessions.get(sending((n + 1) % 20)).unwrap().wire;
-        assert_eq!(sessions.find_sending(other, peer_index, 0), None);
+        assert_eq!(sessions.find_sending(other, &shim), None);
     }
     world.a.forget_row(pair(7));
     assert_eq!(world.a.sessions.of_pair(pair(7)).count(), 0);
