@@ -13,6 +13,7 @@ use ge_runtime::telemetry::LogFormat;
 use serde::Serialize;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use tracing::level_filters::LevelFilter;
 
@@ -125,6 +126,9 @@ pub(crate) struct AgentOptions<F: Args> {
     /// Serve Prometheus metrics on this address over plain HTTP.
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
+    /// Threads of the data path, 8 at most [default: one for each processor].
+    #[arg(long, value_name = "N")]
+    pub(crate) workers: Option<NonZeroU8>,
     /// Least level that is logged: error, warn, info, debug, trace or off [default: info].
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,

@@ -55,6 +55,7 @@ fn merge<A: Agent>(
         state: flags.state.clone().or(written.state).unwrap_or(defaults.state),
         socket: common.socket.clone().or(written.socket).unwrap_or(defaults.socket),
         metrics: flags.metrics.or(written.metrics),
+        workers: flags.workers.or(written.workers),
         ..defaults
     };
     let place = file.clone().unwrap_or_else(|| A::PROGRAM.config());
@@ -121,6 +122,7 @@ mod tests {
     use clap::Args;
     use ge_runtime::config_file::OneOrMore;
     use ge_runtime::program::Program;
+    use std::num::NonZeroU8;
 
     /// An agent with one flag of its own.
     struct Probe;
@@ -166,6 +168,7 @@ mod tests {
         interface = ["eth8", "eth9"]
         socket = "/file/sock"
         metrics = "127.0.0.1:9"
+        workers = 3
         log = "debug"
         log-format = "json"
     "#;
@@ -184,6 +187,7 @@ mod tests {
             interfaces: vec!["eth8".to_owned(), "eth9".to_owned()],
             socket: "/file/sock".into(),
             metrics: Some("127.0.0.1:9".parse().unwrap()),
+            workers: NonZeroU8::new(3),
         };
         assert_eq!(settings.run, expected);
         assert_eq!((settings.log, settings.log_format), (LevelFilter::DEBUG, LogFormat::Json));

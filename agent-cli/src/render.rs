@@ -217,6 +217,7 @@ fn effective(
         ("state", json!(settings.run.state)),
         ("socket", json!(settings.run.socket)),
         ("metrics", json!(settings.run.metrics)),
+        ("workers", json!(settings.run.workers)),
         ("log", json!(settings.log.to_string())),
         ("log-format", json!(format)),
     ];

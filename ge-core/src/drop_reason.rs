@@ -77,6 +77,8 @@ drop_reasons! {
     CannotAsk => "cannot-ask",
     /// An ICMP error that quotes no live session of ours.
     BadIcmp => "bad-icmp",
+    /// Another thread had to see it, and its queue was full.
+    QueueFull => "queue-full",
     /// The operating system refused to send it.
     SendFailed => "send-failed",
 }

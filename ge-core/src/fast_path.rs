@@ -46,6 +46,15 @@ pub enum Outcome {
     ForEngine,
 }
 
+/// What found no room in the queue of the thread that had to see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// A captured frame, and which way it went.
+    Frame(Direction),
+    /// A datagram.
+    Datagram,
+}
+
 /// One thread's share of the data path.
 pub struct FastPath {
     lane: Lane,
@@ -154,6 +163,16 @@ impl FastPath {
             }
         }
         self.coalescer.flush(buffer, sink);
+    }
+
+    /// Counts what another thread had no room for.
+    pub fn lost(&self, what: Lost) {
+        match what {
+            Lost::Frame(Direction::Outgoing(_)) => self.tally.dropped_out(DropReason::QueueFull),
+            Lost::Frame(Direction::Incoming(_)) | Lost::Datagram => {
+                self.tally.dropped_in(DropReason::QueueFull);
+            }
+        }
     }
 
     /// Which thread takes a datagram.

@@ -7,10 +7,12 @@
 use crate::program::Program;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 /// Keys that every agent's file has.
-const KEYS: [&str; 7] = ["server", "token-file", "state", "socket", "metrics", "log", "log-format"];
+const KEYS: [&str; 8] =
+    ["server", "token-file", "state", "socket", "metrics", "workers", "log", "log-format"];
 /// Keys of a host's file alone.
 const HOST_KEYS: [&str; 1] = ["interface"];
 /// Keys of a router's file alone.
@@ -36,6 +38,8 @@ pub struct FileConfig {
     pub socket: Option<PathBuf>,
     /// Where metrics are served.
     pub metrics: Option<SocketAddr>,
+    /// Threads of the data path.
+    pub workers: Option<NonZeroU8>,
     /// Least level that is logged, in a word.
     pub log: Option<String>,
     /// Look of log lines, in a word.
@@ -114,6 +118,7 @@ mod tests {
         state = "/file/state"
         socket = "/file/sock"
         metrics = "127.0.0.1:9"
+        workers = 2
         log = "debug"
         log-format = "json"
     "#;

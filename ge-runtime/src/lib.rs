@@ -25,6 +25,7 @@ mod nft;
 pub mod notify;
 pub mod options;
 pub mod packet_socket;
+mod poll_list;
 pub mod program;
 pub mod report;
 pub mod runtime;

@@ -5,8 +5,10 @@
 
 use crate::exit::Exit;
 use crate::program::Program;
+use ge_core::Lane;
 use std::io;
 use std::net::SocketAddr;
+use std::num::{NonZeroU8, NonZeroUsize};
 use std::path::PathBuf;
 
 pub use mgmt_api::Prefix;
@@ -33,6 +35,8 @@ pub struct RunOptions {
     pub socket: PathBuf,
     /// Where metrics are served over plain HTTP, if at all.
     pub metrics: Option<SocketAddr>,
+    /// Threads of the data path; `None`: as many as processors may be used.
+    pub workers: Option<NonZeroU8>,
 }
 
 impl RunOptions {
@@ -48,7 +52,19 @@ impl RunOptions {
             protect: Vec::new(),
             socket: program.socket(),
             metrics: None,
+            workers: None,
         }
+    }
+
+    /// Threads of the data path: as many as were asked for, or as there are processors to run them;
+    /// at most as many as a session has lanes.
+    #[must_use]
+    pub fn workers(&self) -> u8 {
+        let processors = || {
+            let all = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+            u8::try_from(all).unwrap_or(u8::MAX)
+        };
+        self.workers.map_or_else(processors, NonZeroU8::get).min(Lane::COUNT)
     }
 }
 

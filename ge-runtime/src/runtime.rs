@@ -15,9 +15,12 @@ mod devices;
 mod enrolment;
 mod event_loop;
 mod followers;
+mod inbox;
 mod inquiries;
 mod offer;
+mod port;
 mod probes;
+mod worker;
 
 use crate::command::{self, CommandReceiver};
 use crate::entropy;
@@ -162,7 +165,9 @@ impl DataPath {
             ..Guard::default()
         };
         let devices = Devices::open(options, servers, mode, guard).map_err(kernel_error)?;
-        Ok(Self { event_loop: EventLoop::new(engine, devices, commands, metrics, facts) })
+        let event_loop = EventLoop::new(engine, devices, commands, metrics, facts)
+            .map_err(|error| RunError::system("start the threads of the data path", error))?;
+        Ok(Self { event_loop })
     }
 
     /// Takes over what the last run remembered of destinations, and goes on remembering. What it

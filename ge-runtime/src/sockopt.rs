@@ -1,5 +1,6 @@
 //! Socket options that `nix` does not know.
 
+use ge_core::Lane;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -35,6 +36,25 @@ pub(crate) fn receive_nothing(fd: &impl AsFd) -> io::Result<()> {
         libc::sock_filter { code: (libc::BPF_RET | libc::BPF_K) as u16, jt: 0, jf: 0, k: 0 };
     let program = libc::sock_fprog { len: 1, filter: &raw mut keep_nothing };
     set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &program)
+}
+
+/// Has the kernel hand datagrams to the sockets of a `SO_REUSEPORT` group by what they begin with:
+/// to the socket that `lane % workers` says, the lane being bits 1 to 3 of the first byte.
+///
+/// # Errors
+/// As `setsockopt`.
+pub(crate) fn steer_by_lane(fd: &impl AsFd, workers: u8) -> io::Result<()> {
+    let step = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
+    let mut steps = [
+        // The program sees the UDP payload.
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, 0),
+        step(libc::BPF_ALU | libc::BPF_RSH | libc::BPF_K, 1),
+        step(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, u32::from(Lane::COUNT) - 1),
+        step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, u32::from(workers.max(1))),
+        step(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let program = libc::sock_fprog { len: steps.len() as u16, filter: steps.as_mut_ptr() };
+    set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
 fn set<T>(fd: &impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {

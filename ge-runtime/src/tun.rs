@@ -28,6 +28,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
+use std::sync::Arc;
 
 /// Longest read: vnet header, Ethernet header with a VLAN tag, the largest IP packet. A shorter
 /// buffer would lose the tail of the packet.
@@ -73,27 +74,42 @@ struct InterfaceRequest {
 nix::ioctl_write_ptr_bad!(set_interface, libc::TUNSETIFF, InterfaceRequest);
 nix::ioctl_write_int_bad!(set_offload, libc::TUNSETOFFLOAD);
 
-/// An open TUN device; gone when dropped.
+/// An open TUN device; gone when it and all its queues are dropped.
 pub struct Tun {
-    file: File,
+    queues: Vec<TunQueue>,
     name: String,
     ifindex: u32,
     cuts_datagrams: bool,
 }
 
 impl Tun {
-    /// Makes the device, sets it up and brings it up.
+    /// Makes the device with one queue, sets it up and brings it up.
     ///
     /// # Errors
     /// No `/dev/net/tun`, no permission, a name that is taken.
     pub fn open(name: &str, program: Program) -> Result<Self, KernelError> {
-        let file = open_device()?;
-        let cuts_datagrams = create(&file, name)?;
+        Self::open_queues(name, program, 1)
+    }
+
+    /// The same with `count` queues, of which each is one thread's. The kernel spreads flows over
+    /// them, and leaves each where packets of its other direction were written last.
+    ///
+    /// # Errors
+    /// As [`Tun::open`].
+    pub fn open_queues(name: &str, program: Program, count: u8) -> Result<Self, KernelError> {
+        let mut files = Vec::new();
+        let mut cuts_datagrams = true;
+        for _ in 0..count.max(1) {
+            let file = open_device()?;
+            cuts_datagrams &= create(&file, name, count > 1)?;
+            files.push(file);
+        }
+        let queues = files.into_iter().map(|file| TunQueue(Arc::new(file))).collect();
         let ifindex = nix::net::if_::if_nametoindex(name)
             .map_err(|errno| KernelError::io(format!("find interface {name}"), errno))?;
         configure(ifindex, program)
             .map_err(|error| KernelError::io(format!("set up {name}"), error))?;
-        Ok(Self { file, name: name.to_owned(), ifindex, cuts_datagrams })
+        Ok(Self { queues, name: name.to_owned(), ifindex, cuts_datagrams })
     }
 
     /// The device's name.
@@ -114,12 +130,33 @@ impl Tun {
         self.ifindex
     }
 
+    /// The queue of a thread, the engine's being number 0.
+    #[must_use]
+    pub fn queue(&self, number: u8) -> &TunQueue {
+        &self.queues[usize::from(number) % self.queues.len()]
+    }
+}
+
+/// One queue of a TUN device. A clone is the same queue.
+#[derive(Clone)]
+pub struct TunQueue(Arc<File>);
+
+/// The same queue, not one that is alike.
+impl PartialEq for TunQueue {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for TunQueue {}
+
+impl TunQueue {
     /// Reads one packet into `buf`, which should hold [`READ_LEN`] bytes; its length.
     ///
     /// # Errors
     /// `WouldBlock` if there is none; `EBADFD` once the device was deleted by somebody.
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        (&self.file).read(buf)
+        (&*self.0).read(buf)
     }
 
     /// Hands one packet to the local stack: vnet header and IP packet, in as many pieces as the
@@ -128,13 +165,13 @@ impl Tun {
     /// # Errors
     /// `EINVAL` for a vnet header that does not fit the packet, `EIO` while the device is down.
     pub fn writev(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&self.file).write_vectored(parts)
+        (&*self.0).write_vectored(parts)
     }
 }
 
-impl AsFd for Tun {
+impl AsFd for TunQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.0.as_fd()
     }
 }
 
@@ -151,12 +188,13 @@ fn open_device() -> Result<File, KernelError> {
         })
 }
 
-/// Whether the kernel knows super-packets of UDP.
-fn create(file: &File, name: &str) -> Result<bool, KernelError> {
-    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR;
+/// Makes the device, or one more queue of it. Whether the kernel knows super-packets of UDP.
+fn create(file: &File, name: &str, one_of_many: bool) -> Result<bool, KernelError> {
+    let many = if one_of_many { libc::IFF_MULTI_QUEUE } else { 0 };
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | many;
     let mut request = InterfaceRequest {
         name: [0; libc::IFNAMSIZ],
-        flags: libc::c_short::try_from(flags).expect("invariant: the three flags are 0x5001"),
+        flags: libc::c_short::try_from(flags).expect("invariant: the four flags are 0x5101"),
         unused: [0; 22],
     };
     let room = request.name.get_mut(..name.len()).filter(|_| name.len() < libc::IFNAMSIZ);

@@ -6,13 +6,13 @@
 //! (`IP_PMTUDISC_PROBE`), because it may rest on ICMP that nobody authenticated.
 
 use crate::error::KernelError;
-use crate::sockopt::{set_buffers, set_int};
+use crate::sockopt::{set_buffers, set_int, steer_by_lane};
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrStorage, bind, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
 };
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -62,7 +62,7 @@ impl UdpSocket {
     /// # Errors
     /// [`KernelError::AnotherAgent`] if the port is taken; no permission for the mark.
     pub fn bind_v4(port: u16, mark: u32) -> Result<Self, KernelError> {
-        open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark)
+        open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark, false)
             .map_err(|error| refusal(port, error))
     }
 
@@ -71,7 +71,7 @@ impl UdpSocket {
     /// # Errors
     /// As [`UdpSocket::bind_v4`].
     pub fn bind_v6(port: u16, mark: u32) -> Result<Option<Self>, KernelError> {
-        match open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark) {
+        match open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark, false) {
             Ok(socket) => Ok(Some(socket)),
             Err(error)
                 if matches!(
@@ -83,6 +83,28 @@ impl UdpSocket {
             }
             Err(error) => Err(refusal(port, error)),
         }
+    }
+
+    /// Opens sockets beside this one on the same port, one for each further thread of `workers`, and
+    /// has the kernel hand each datagram to the thread that owns its lane. This one has the port alone
+    /// before, so that a second agent is refused as ever.
+    ///
+    /// # Errors
+    /// A kernel that cannot steer (before Linux 4.5).
+    pub fn bind_beside(&self, workers: u8, mark: u32) -> Result<Vec<Self>, KernelError> {
+        if workers < 2 {
+            return Ok(Vec::new());
+        }
+        let failed = |error: io::Error| KernelError::io("share the data port", error);
+        let address = getsockname::<SockaddrStorage>(self.fd.as_raw_fd())
+            .map_err(|errno| failed(errno.into()))?;
+        let address = socket_addr(&address)
+            .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)))?;
+        setsockopt(&self.fd, sockopt::ReusePort, &true).map_err(|errno| failed(errno.into()))?;
+        let others = (1..workers).map(|_| open(address, mark, true));
+        let others = others.collect::<io::Result<Vec<Self>>>().map_err(failed)?;
+        steer_by_lane(&self.fd, workers).map_err(failed)?;
+        Ok(others)
     }
 
     /// Sends the datagrams of a run, in order.
@@ -233,7 +255,7 @@ pub fn is_too_big(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
-fn open(address: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
+fn open(address: SocketAddr, mark: u32, shared: bool) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
@@ -249,6 +271,9 @@ fn open(address: SocketAddr, mark: u32) -> io::Result<UdpSocket> {
         setsockopt(&fd, sockopt::Ipv6RecvPacketInfo, &true)?;
         setsockopt(&fd, sockopt::Ipv6RecvTClass, &true)?;
         set_int(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+    }
+    if shared {
+        setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
     Ok(UdpSocket { fd, segmentation: AtomicBool::new(true) })

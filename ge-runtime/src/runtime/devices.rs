@@ -3,6 +3,7 @@
 
 use super::event_loop::vnet_for_stack;
 use super::offered;
+use super::port::{Port, direction};
 use crate::error::KernelError;
 use crate::forwarding;
 use crate::hook::{Guard, Hook, HookConfig, HookedInterface, RouterConfig};
@@ -11,7 +12,7 @@ use crate::message_socket::MessageSocket;
 use crate::options::RunOptions;
 use crate::packet_socket::PacketSocket;
 use crate::program::Program;
-use crate::tun::Tun;
+use crate::tun::{Tun, TunQueue};
 use crate::udp_socket::UdpSocket;
 use ge_core::flow::Direction;
 use ge_core::io::{DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN};
@@ -36,8 +37,14 @@ pub(super) struct Attached {
 }
 
 impl Attached {
-    fn open(info: InterfaceInfo, program: Program, number: usize) -> Result<Self, KernelError> {
-        let tun = Tun::open(&format!("{}{number}", program.name()), program)?;
+    fn open(
+        info: InterfaceInfo,
+        program: Program,
+        number: usize,
+        workers: u8,
+    ) -> Result<Self, KernelError> {
+        let name = format!("{}{number}", program.name());
+        let tun = Tun::open_queues(&name, program, workers)?;
         let packets = PacketSocket::open(info.interface.0, MARK)?;
         Ok(Self { interface: info.interface, info, tun, packets })
     }
@@ -46,24 +53,19 @@ impl Attached {
         HookedInterface::new(&self.info, self.tun.name(), self.tun.ifindex())
     }
 
-    /// Which way a captured frame goes, by its Ethernet source. The hook drops arriving frames
-    /// that bear our own address, so that nobody outside can make this say "outgoing". `None` for
-    /// what is not a captured IP frame: the kernel's own packets for the TUN carry no Ethernet
-    /// header.
+    /// See [`direction`].
     pub(super) fn direction(&self, frame: &[u8]) -> Option<Direction> {
-        const IPV4: [u8; 2] = [0x08, 0x00];
-        const IPV6: [u8; 2] = [0x86, 0xdd];
-        let ethernet = frame.get(VNET_LEN..VNET_LEN + ETHERNET_LEN)?;
-        let version = frame.get(VNET_LEN + ETHERNET_LEN)? >> 4;
-        let ethertype = &ethernet[12..14];
-        if !(ethertype == IPV4 && version == 4 || ethertype == IPV6 && version == 6) {
-            return None;
+        direction(frame, self.interface, self.info.mac)
+    }
+
+    /// The queue of a thread beside the engine.
+    fn port(&self, worker: u8) -> Port {
+        Port {
+            interface: self.interface,
+            mac: self.info.mac,
+            mtu: self.info.mtu,
+            queue: self.tun.queue(worker).clone(),
         }
-        Some(if ethernet[6..12] == self.info.mac {
-            Direction::Outgoing(self.interface)
-        } else {
-            Direction::Incoming(self.interface)
-        })
     }
 
     /// Puts a captured frame back where it was going, in clear.
@@ -80,11 +82,14 @@ impl Attached {
     }
 
     fn write(&self, slices: &[IoSlice<'_>]) {
-        if let Err(error) = self.tun.writev(slices) {
+        if let Err(error) = self.tun.queue(0).writev(slices) {
             warn!(%error, "TUN write failed");
         }
     }
 }
+
+/// The data sockets of one thread. `None` where the kernel has no IPv6.
+pub(super) type DataSockets = (UdpSocket, Option<UdpSocket>);
 
 pub(super) struct Devices {
     program: Program,
@@ -92,6 +97,10 @@ pub(super) struct Devices {
     pub(super) data_v4: UdpSocket,
     /// `None` where the kernel has no IPv6.
     pub(super) data_v6: Option<UdpSocket>,
+    /// Of the threads beside the engine, until these take them.
+    beside: Vec<DataSockets>,
+    /// Threads of the data path, the engine's among them.
+    workers: u8,
     pub(super) links: LinkWatch,
     messages: MessageSocket,
     hook: SharedHook,
@@ -151,11 +160,18 @@ impl Devices {
         let addresses = addresses(&links::list()?);
         let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
         let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
+        let wanted = options.workers();
+        let beside = bind_beside(&data_v4, data_v6.as_ref(), wanted).unwrap_or_else(|error| {
+            warn!(%error, "the data path has one thread only");
+            Vec::new()
+        });
+        // As many as were asked for, at most: a small number.
+        let workers = 1 + beside.len() as u8;
         let messages = MessageSocket::open(MARK, program)?;
         let mut next_tun = 0;
         let mut attached = Vec::new();
         for info in chosen {
-            attached.push(Attached::open(info, program, next_tun)?);
+            attached.push(Attached::open(info, program, next_tun, workers)?);
             next_tun += 1;
         }
         let wanted = options.interfaces.clone();
@@ -170,6 +186,8 @@ impl Devices {
             attached,
             data_v4,
             data_v6,
+            beside,
+            workers,
             links,
             messages,
             hook: Arc::new(Mutex::new(Some(hook))),
@@ -180,6 +198,26 @@ impl Devices {
             addresses,
             flush: false,
         })
+    }
+
+    /// Threads of the data path, the engine's among them.
+    pub(super) const fn workers(&self) -> u8 {
+        self.workers
+    }
+
+    /// The data sockets of the threads beside the engine, once.
+    pub(super) fn take_beside(&mut self) -> Vec<DataSockets> {
+        std::mem::take(&mut self.beside)
+    }
+
+    /// The queues of a thread beside the engine.
+    /// Where the interface is in the list of those under the hook.
+    pub(super) fn index_of(&self, interface: Interface) -> Option<usize> {
+        self.attached.iter().position(|attached| attached.interface == interface)
+    }
+
+    pub(super) fn ports(&self, worker: u8) -> Vec<Port> {
+        self.attached.iter().map(|attached| attached.port(worker)).collect()
     }
 
     pub(super) fn shared_hook(&self) -> SharedHook {
@@ -246,7 +284,7 @@ impl Devices {
                 self.attached[at].info = info;
             } else if self.is_wanted(&info, &routed) {
                 let name = info.name.clone();
-                let opened = Attached::open(info, self.program, self.next_tun);
+                let opened = Attached::open(info, self.program, self.next_tun, self.workers);
                 self.next_tun += 1;
                 match opened {
                     Ok(attached) => {
@@ -320,9 +358,9 @@ impl Devices {
 
     /// Where packets go that were opened from a datagram that came in by `interface`: to the TUN of
     /// that interface, if it is under the hook, so that the kernel's own rules can tell them apart.
-    pub(super) fn tun_of(&self, interface: Interface) -> Option<&Tun> {
+    pub(super) fn tun_of(&self, interface: Interface) -> Option<&TunQueue> {
         let by = self.attached.iter().find(|attached| attached.interface == interface);
-        by.or_else(|| self.attached.first()).map(|attached| &attached.tun)
+        by.or_else(|| self.attached.first()).map(|attached| attached.tun.queue(0))
     }
 
     /// Hands an IP packet the engine made to the local stack.
@@ -356,6 +394,18 @@ impl Devices {
             warn!(%error, "the packet hook was not removed; it goes with this process");
         }
     }
+}
+
+/// The data sockets of all threads but the first.
+fn bind_beside(
+    v4: &UdpSocket,
+    v6: Option<&UdpSocket>,
+    workers: u8,
+) -> Result<Vec<DataSockets>, KernelError> {
+    let v4 = v4.bind_beside(workers, MARK)?;
+    let v6 = v6.map(|socket| socket.bind_beside(workers, MARK)).transpose()?;
+    let v6 = v6.into_iter().flatten().map(Some).chain(std::iter::repeat_with(|| None));
+    Ok(v4.into_iter().zip(v6).collect())
 }
 
 /// See [`Devices::with_hook`] for why a poisoned lock is still good.

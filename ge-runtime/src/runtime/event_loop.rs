@@ -9,8 +9,11 @@
 
 use super::devices::Devices;
 use super::followers::Followers;
+use super::inbox::{Inbox, Outbox, inbox};
 use super::inquiries::Inquiries;
+use super::port::Port;
 use super::probes::Probes;
+use super::worker::{DATAGRAMS_WAITING, Handed, Task, Worker};
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
 use crate::hook::Guard;
@@ -18,33 +21,35 @@ use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::options::RunError;
+use crate::poll_list::PollList;
 use crate::report::SharedFacts;
 use crate::telemetry;
+use crate::tun::TunQueue;
 use crate::udp_socket::Received;
 use ge_core::batch::SealedBatch;
-use ge_core::coalesce::Gather;
+use ge_core::coalesce::{Gather, PIECES_MAX};
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
 use ge_core::io::{
-    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, VNET_LEN,
+    DatagramMeta, ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output,
+    VNET_LEN,
 };
 use ge_core::wire::ip::parse_truncated;
 use ge_core::wire::protocol;
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::{self, IoSlice};
-use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Frames taken from one TUN before the other descriptors get their turn.
-const FRAMES_PER_TURN: usize = 64;
+pub(super) const FRAMES_PER_TURN: usize = 64;
 /// Datagram buffers taken from one socket before the other descriptors get their turn.
-const BUFFERS_PER_TURN: usize = 16;
+pub(super) const BUFFERS_PER_TURN: usize = 16;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
-const BATCH_BYTES: usize = 256 * 1024;
+pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// What the engine remembers is written this often although no destination came or went: less than
 /// an hour of the day that an entry counts is lost.
 const SAVE_UNCHANGED: Duration = Duration::from_secs(1800);
@@ -55,9 +60,9 @@ const SAVE_MANY_EVERY: Duration = Duration::from_secs(10);
 /// Between two attempts to bring interfaces and rules to what they should be.
 const RECONCILE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep without a deadline, so that a clock step is noticed.
-const SLEEP_MAX_MS: u16 = 1000;
+const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// One super-packet with its headers, or one buffer of merged datagrams.
-const BUFFER: usize = VNET_LEN + ETHERNET_LEN + 65_536 + 512;
+pub(super) const BUFFER: usize = VNET_LEN + ETHERNET_LEN + 65_536 + 512;
 
 /// Where an IP packet starts in a captured frame.
 const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
@@ -82,6 +87,10 @@ pub(super) struct EventLoop {
     batch: SealedBatch,
     verdicts: Vec<KernelVerdict>,
     buffer: Vec<u8>,
+    poll: PollList,
+    /// What the threads beside this one hand over.
+    handed: Inbox<Handed>,
+    beside: Vec<Beside>,
     deadline: Option<Instant>,
     /// When to bring the kernel to what it should be again, after that failed.
     retry_at: Option<Instant>,
@@ -89,6 +98,14 @@ pub(super) struct EventLoop {
     /// The kernel refused a super-packet of UDP although it said that it takes them: they are not merged
     /// any more.
     merging_refused: bool,
+}
+
+/// A thread of the data path beside this one.
+struct Beside {
+    tasks: Outbox<Task>,
+    thread: Option<JoinHandle<()>>,
+    /// The interfaces it was last told of.
+    ports: Vec<Port>,
 }
 
 /// What writes down what the engine knows of destinations, and finds the addresses of names.
@@ -107,8 +124,11 @@ impl EventLoop {
         commands: CommandReceiver,
         metrics: Arc<Metrics>,
         facts: SharedFacts,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        let (mut engine, mut devices) = (engine, devices);
+        let (outbox, handed) = inbox()?;
+        let beside = start_beside(&mut engine, &mut devices, &outbox)?;
+        Ok(Self {
             engine,
             devices,
             commands,
@@ -120,11 +140,14 @@ impl EventLoop {
             batch: SealedBatch::default(),
             verdicts: Vec::new(),
             buffer: vec![0; BUFFER],
+            poll: PollList::default(),
+            handed,
+            beside,
             deadline: None,
             retry_at: None,
             remembering: None,
             merging_refused: false,
-        }
+        })
     }
 
     /// Remembers over a restart from here on. `ports` are those of the management server.
@@ -172,26 +195,34 @@ impl EventLoop {
         self.refresh_interfaces();
         self.reconcile(clock::now()); // the guard of remembered names
         loop {
-            let ready = match self.wait() {
-                Ok(ready) => ready,
-                Err(error) => return Ended::Failed(RunError::system("wait for packets", error)),
-            };
+            if let Err(error) = self.poll.wait(Some(self.sleep())) {
+                return Ended::Failed(RunError::system("wait for packets", error));
+            }
             let now = clock::now();
-            if ready.commands && self.take_commands(now) {
+            if self.poll.is_ready(COMMANDS) && self.take_commands(now) {
                 self.finish(now);
                 return Ended::Stopped;
             }
-            if ready.links {
+            // Of the interfaces as they were when the wait ended.
+            for index in 0..self.devices.attached.len() {
+                if self.poll.is_ready(TUNS + index) && !self.read_frames(index, now) {
+                    break;
+                }
+            }
+            for (place, socket) in [(V4, Socket::V4), (V6, Socket::V6)] {
+                if self.poll.is_ready(place) {
+                    self.read_datagrams(socket, now);
+                }
+            }
+            if let Err(error) = self.take_handed(now) {
+                return Ended::Failed(error);
+            }
+            let links = self.poll.is_ready(LINKS);
+            if links {
                 self.drain_links();
             }
-            if ready.links || self.retry_at.is_some() {
+            if links || self.retry_at.is_some() {
                 self.reconcile(now);
-            }
-            for index in ready.tuns {
-                self.read_frames(index, now);
-            }
-            for socket in ready.sockets {
-                self.read_datagrams(socket, now);
             }
             self.engine.tick(now);
             self.drain(now);
@@ -227,42 +258,60 @@ impl EventLoop {
         }
     }
 
-    fn wait(&self) -> io::Result<Ready> {
-        let readable = |fd| PollFd::new(fd, PollFlags::POLLIN);
-        let mut fds = vec![
-            readable(self.commands.as_fd()),
-            readable(self.devices.links.as_fd()),
-            readable(self.devices.data_v4.as_fd()),
-        ];
-        let v6_at = self.devices.data_v6.as_ref().map(|socket| {
-            fds.push(readable(socket.as_fd()));
-            fds.len() - 1
-        });
-        let fixed = fds.len();
-        let tuns = self.devices.attached.iter();
-        fds.extend(tuns.map(|attached| PollFd::new(attached.tun.as_fd(), PollFlags::POLLIN)));
-        match poll(&mut fds, self.timeout()) {
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-            Err(error) => return Err(error.into()),
+    /// Makes the list of what is waited for: whenever an interface came or went.
+    fn watch(&mut self) {
+        let Self { poll, commands, devices, handed, .. } = self;
+        poll.clear();
+        poll.watch(commands);
+        poll.watch(&devices.links);
+        poll.watch(handed);
+        poll.watch(&devices.data_v4);
+        match &devices.data_v6 {
+            Some(socket) => poll.watch(socket),
+            None => poll.leave_out(),
         }
-        let ready = |fd: &PollFd<'_>| fd.revents().is_some_and(|events| !events.is_empty());
-        Ok(Ready {
-            commands: ready(&fds[0]),
-            links: ready(&fds[1]),
-            sockets: [(Socket::V4, Some(2)), (Socket::V6, v6_at)]
-                .into_iter()
-                .filter_map(|(socket, at)| ready(&fds[at?]).then_some(socket))
-                .collect(),
-            tuns: (fixed..fds.len()).filter(|at| ready(&fds[*at])).map(|at| at - fixed).collect(),
-        })
+        devices.attached.iter().for_each(|attached| poll.watch(attached.tun.queue(0)));
     }
 
-    fn timeout(&self) -> PollTimeout {
-        let Some(deadline) = self.deadline else { return PollTimeout::from(SLEEP_MAX_MS) };
-        let left = deadline.since(clock::now().mono);
-        // Rounded up: waking a millisecond early would only mean another round for nothing.
-        let millis = left.as_micros().div_ceil(1000).min(u128::from(SLEEP_MAX_MS));
-        PollTimeout::from(millis as u16)
+    fn sleep(&self) -> Duration {
+        let deadline = self.deadline.map(|deadline| deadline.since(clock::now().mono));
+        deadline.map_or(SLEEP_MAX, |left| left.min(SLEEP_MAX))
+    }
+
+    /// Does what the threads beside this one cannot decide.
+    fn take_handed(&mut self, now: Now) -> Result<(), RunError> {
+        let handed: Vec<Handed> = self.handed.take(self.poll.is_ready(HANDED)).collect();
+        let some = !handed.is_empty();
+        for item in handed {
+            match item {
+                Handed::Frame(mut frame) => {
+                    let (Direction::Outgoing(interface) | Direction::Incoming(interface)) =
+                        frame.direction;
+                    if let Some(index) = self.devices.index_of(interface) {
+                        self.decide(index, frame.direction, &mut frame.bytes, now);
+                    }
+                }
+                Handed::Datagram { mut datagram, meta } => {
+                    let segment = datagram.len();
+                    self.open(&mut datagram, segment, &meta, now);
+                }
+                Handed::MergingRefused => self.stop_merging(),
+                Handed::Broken(interface) => {
+                    if let Some(index) = self.devices.index_of(interface) {
+                        self.devices.detach(index);
+                        self.reconcile(now);
+                    }
+                }
+                Handed::Ended(worker) => {
+                    let cause = io::Error::other(format!("thread {worker} ended; see the log"));
+                    return Err(RunError::system("run the data path", cause));
+                }
+            }
+        }
+        if some {
+            self.send_batch(now);
+        }
+        Ok(())
     }
 
     /// True if the loop is to end.
@@ -271,7 +320,10 @@ impl EventLoop {
         while let Some(command) = self.commands.try_recv() {
             match command {
                 // A receiver that is gone lost interest.
-                Command::Snapshot(reply) => drop(reply.send(self.engine.snapshot(now))),
+                Command::Snapshot(reply) => {
+                    self.engine.look_at_threads(now);
+                    drop(reply.send(self.engine.snapshot(now)));
+                }
                 Command::Probe { remote, reply } => {
                     let own = self.devices.own_address_for(remote);
                     self.probes.start(&mut self.engine, own, remote, reply, now);
@@ -325,18 +377,34 @@ impl EventLoop {
         self.engine.set_interfaces(interfaces, &addresses);
         let cuts = self.devices.attached.iter().all(|attached| attached.tun.cuts_datagrams());
         self.engine.merge_datagrams(cuts && !self.merging_refused);
+        self.watch();
+        self.tell_ports();
     }
 
-    fn read_frames(&mut self, index: usize, now: Now) {
+    /// Tells the threads beside this one of the interfaces, if these have changed.
+    fn tell_ports(&mut self) {
+        for (worker, beside) in (1..).zip(&mut self.beside) {
+            let ports = self.devices.ports(worker);
+            if beside.ports != ports {
+                beside.ports.clone_from(&ports);
+                beside.tasks.push(Task::Ports(ports));
+            }
+        }
+    }
+
+    /// False if the interface was let go, and others may have other numbers now.
+    fn read_frames(&mut self, index: usize, now: Now) -> bool {
+        let mut whole = true;
         for _ in 0..FRAMES_PER_TURN {
-            let Some(attached) = self.devices.attached.get(index) else { return };
-            let length = match attached.tun.read(&mut self.buffer) {
+            let Some(attached) = self.devices.attached.get(index) else { break };
+            let length = match attached.tun.queue(0).read(&mut self.buffer) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
                     warn!(%error, "TUN read failed");
                     self.devices.detach(index);
                     self.reconcile(now);
+                    whole = false;
                     break;
                 }
             };
@@ -349,6 +417,7 @@ impl EventLoop {
             }
         }
         self.send_batch(now);
+        whole
     }
 
     fn decide(&mut self, index: usize, direction: Direction, bytes: &mut [u8], now: Now) {
@@ -382,25 +451,34 @@ impl EventLoop {
                     continue;
                 }
             };
-            let buffer = &mut self.buffer[..len];
-            let tun = self.devices.tun_of(meta.interface);
-            // Without an interface there is nobody to hand packets to.
-            let mut refused = false;
-            let mut write = |gather: Gather<'_>| {
-                if let Some(tun) = tun {
-                    refused |= write_gather(tun, &gather).is_err();
-                }
-            };
-            self.engine.datagrams(buffer, segment, &meta, now, &mut write);
-            if refused {
-                warn!(
-                    "the kernel takes no merged datagrams; each is written by itself from now on"
-                );
-                self.merging_refused = true;
-                self.engine.merge_datagrams(false);
-            }
+            let mut buffer = std::mem::take(&mut self.buffer);
+            self.open(&mut buffer[..len], segment, &meta, now);
+            self.buffer = buffer;
         }
         self.drain(now);
+    }
+
+    fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Now) {
+        let queue = self.devices.tun_of(meta.interface);
+        let mut refused = false;
+        // Without an interface there is nobody to hand packets to.
+        let mut write = |gather: Gather<'_>| {
+            if let Some(queue) = queue {
+                refused |= write_gather(queue, &gather).is_err();
+            }
+        };
+        self.engine.datagrams(buffer, segment, meta, now, &mut write);
+        if refused {
+            self.stop_merging();
+        }
+    }
+
+    fn stop_merging(&mut self) {
+        if !self.merging_refused {
+            warn!("the kernel takes no merged datagrams; each is written by itself from now on");
+            self.merging_refused = true;
+            self.engine.merge_datagrams(false);
+        }
     }
 
     /// What the engine wants done goes first: of a flow that was agreed on in the same turn, the
@@ -420,6 +498,7 @@ impl EventLoop {
         loop {
             match self.engine.poll_output() {
                 Output::Kernel(verdict) => self.verdicts.push(verdict),
+                Output::Beside(worker, update) => self.task(worker, Task::Update(update)),
                 Output::Idle { until, .. } => {
                     self.deadline = until;
                     break;
@@ -436,6 +515,12 @@ impl EventLoop {
         self.followers.tell(&mut self.engine, now);
     }
 
+    fn task(&self, worker: u8, task: Task) {
+        if let Some(beside) = self.beside.get(usize::from(worker).wrapping_sub(1)) {
+            beside.tasks.push(task);
+        }
+    }
+
     fn carry_out(&self, output: Output) {
         match output {
             Output::Transmit(transmit) => self.devices.transmit(&transmit),
@@ -448,7 +533,17 @@ impl EventLoop {
                 self.metrics.observe(&event);
                 telemetry::event(&event);
             }
-            Output::Kernel(_) | Output::Idle { .. } => {} // done by `drain`
+            Output::Elsewhere { worker, datagram, meta } => {
+                let beside = self.beside.get(usize::from(worker).wrapping_sub(1));
+                let (bytes, task) = (datagram.len(), Task::Open { datagram, meta });
+                if let Some(beside) = beside
+                    && !beside.tasks.push_within(task, bytes, DATAGRAMS_WAITING)
+                {
+                    debug!(worker, "its queue is full");
+                }
+            }
+            // Done by `drain`.
+            Output::Kernel(_) | Output::Beside(..) | Output::Idle { .. } => {}
         }
     }
 
@@ -487,28 +582,64 @@ impl EventLoop {
     }
 }
 
+/// No thread of the data path outlives this one, however it ended.
+impl Drop for EventLoop {
+    fn drop(&mut self) {
+        self.beside.iter().for_each(|beside| beside.tasks.push(Task::Stop));
+        for thread in self.beside.iter_mut().filter_map(|beside| beside.thread.take()) {
+            if thread.join().is_err() {
+                warn!("a thread of the data path panicked");
+            }
+        }
+    }
+}
+
+/// Starts the threads beside this one, which wait for interfaces first.
+fn start_beside(
+    engine: &mut Engine,
+    devices: &mut Devices,
+    outbox: &Outbox<Handed>,
+) -> io::Result<Vec<Beside>> {
+    let paths = engine.spread(devices.workers());
+    let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
+    let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
+    let parts = paths.into_iter().zip(devices.take_beside()).zip(receivers);
+    let mut beside = Vec::new();
+    for ((fast, sockets), tasks) in parts {
+        let name = format!("data-{}", fast.worker());
+        let worker = Worker::new(fast, sockets, tasks, outbox.clone(), senders.clone());
+        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
+        let tasks = senders[beside.len()].clone();
+        beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
+    }
+    Ok(beside)
+}
+
 enum Socket {
     V4,
     V6,
 }
 
-struct Ready {
-    commands: bool,
-    links: bool,
-    sockets: Vec<Socket>,
-    tuns: Vec<usize>,
-}
+/// Places in the list of what is waited for.
+const COMMANDS: usize = 0;
+const LINKS: usize = 1;
+const HANDED: usize = 2;
+const V4: usize = 3;
+const V6: usize = 4;
+const TUNS: usize = 5;
 
 /// A super-packet of UDP was refused as such.
-struct MergingRefused;
+pub(super) struct MergingRefused;
 
 /// Hands one inner packet, maybe merged from many, to the local stack.
-fn write_gather(tun: &crate::tun::Tun, gather: &Gather<'_>) -> Result<(), MergingRefused> {
-    let mut slices = Vec::with_capacity(2 + gather.payload.len());
-    slices.push(IoSlice::new(&gather.vnet));
-    slices.push(IoSlice::new(gather.header));
-    slices.extend(gather.payload.iter().map(|range| IoSlice::new(&gather.buffer[range.clone()])));
-    let Err(error) = tun.writev(&slices) else { return Ok(()) };
+pub(super) fn write_gather(queue: &TunQueue, gather: &Gather<'_>) -> Result<(), MergingRefused> {
+    let mut slices = [IoSlice::new(&[]); 2 + PIECES_MAX];
+    slices[0] = IoSlice::new(&gather.vnet);
+    slices[1] = IoSlice::new(gather.header);
+    for (slice, range) in slices[2..].iter_mut().zip(gather.payload) {
+        *slice = IoSlice::new(&gather.buffer[range.clone()]);
+    }
+    let Err(error) = queue.writev(&slices[..2 + gather.payload.len()]) else { return Ok(()) };
     let merged = gather.payload.len() > 1
         && parse_truncated(gather.header).is_ok_and(|view| view.protocol == protocol::UDP);
     if merged && error.raw_os_error() == Some(libc::EINVAL) {

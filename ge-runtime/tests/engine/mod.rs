@@ -142,5 +142,6 @@ fn snapshot(agent: Option<GeId>, verdict: &'static str) -> Snapshot {
         held: 0,
         under_load: false,
         counters: Counters::new(),
+        threads: Vec::new(),
     }
 }

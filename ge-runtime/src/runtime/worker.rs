@@ -1,0 +1,283 @@
+//! A thread beside the engine: its own queue of each TUN, its own data sockets, its own lanes.
+//!
+//! ```text
+//!            +-- its queue of each TUN --+
+//!   poll --->+-- its data sockets -------+-> fast path -> its queue, its sockets
+//!            +-- what the engine says ---+       \
+//!                                                 what is not its to decide -> engine thread
+//! ```
+
+use super::event_loop::{BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, write_gather};
+use super::inbox::{Inbox, Outbox};
+use super::port::{Port, direction};
+use crate::clock;
+use crate::poll_list::PollList;
+use crate::udp_socket::{Received, UdpSocket};
+use ge_core::batch::SealedBatch;
+use ge_core::coalesce::Gather;
+use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
+use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame};
+use ge_core::{Instant, Interface};
+use std::io;
+use std::time::Duration;
+use tracing::{debug, warn};
+
+/// Frames that wait for the engine thread, in bytes: sixty-four super-packets, a turn of its loop.
+const FRAMES_WAITING: usize = 4 << 20;
+/// Datagrams that wait for another thread, in bytes. Few are not where they belong, and most of those
+/// are somebody's replays.
+pub(super) const DATAGRAMS_WAITING: usize = 1 << 20;
+
+/// What a thread beside the engine is told.
+pub(super) enum Task {
+    /// What the engine says to its fast path.
+    Update(Update),
+    /// The interfaces under the hook, all of them.
+    Ports(Vec<Port>),
+    /// A datagram of one of its lanes that came to another thread.
+    Open { datagram: Vec<u8>, meta: DatagramMeta },
+    /// Leave the loop.
+    Stop,
+}
+
+/// What the engine thread is handed.
+pub(super) enum Handed {
+    /// A frame that somebody has to decide about.
+    Frame(HeldFrame),
+    /// A datagram of one of the engine's lanes, or a message.
+    Datagram { datagram: Vec<u8>, meta: DatagramMeta },
+    /// The kernel refused a super-packet of UDP.
+    MergingRefused,
+    /// The TUN of this interface cannot be read.
+    Broken(Interface),
+    /// This thread has ended, asked or not.
+    Ended(u8),
+}
+
+/// Says that the thread has ended, however it did.
+struct Farewell(u8, Outbox<Handed>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.1.push(Handed::Ended(self.0));
+    }
+}
+
+/// Everything one thread beside the engine owns.
+pub(super) struct Worker {
+    fast: FastPath,
+    v4: UdpSocket,
+    v6: Option<UdpSocket>,
+    ports: Vec<Port>,
+    tasks: Inbox<Task>,
+    engine: Outbox<Handed>,
+    /// The other threads beside the engine, the first of them first.
+    beside: Vec<Outbox<Task>>,
+    batch: SealedBatch,
+    buffer: Vec<u8>,
+    poll: PollList,
+}
+
+impl Worker {
+    pub(super) fn new(
+        fast: FastPath,
+        (v4, v6): (UdpSocket, Option<UdpSocket>),
+        tasks: Inbox<Task>,
+        engine: Outbox<Handed>,
+        beside: Vec<Outbox<Task>>,
+    ) -> Self {
+        Self {
+            fast,
+            v4,
+            v6,
+            ports: Vec::new(),
+            tasks,
+            engine,
+            beside,
+            batch: SealedBatch::default(),
+            buffer: vec![0; BUFFER],
+            poll: PollList::default(),
+        }
+    }
+
+    /// Runs until it is told to stop.
+    pub(super) fn run(mut self) {
+        let _farewell = Farewell(self.fast.worker(), self.engine.clone());
+        self.watch();
+        loop {
+            if let Err(error) = self.poll.wait(None::<Duration>) {
+                warn!(%error, "a thread of the data path cannot wait for packets");
+                return;
+            }
+            let now = clock::now().mono;
+            if self.do_tasks(self.poll.is_ready(TASKS), now) {
+                return;
+            }
+            for index in 0..self.ports.len() {
+                if self.poll.is_ready(TUNS + index) {
+                    self.read_frames(index, now);
+                }
+            }
+            for (at, is_v4) in [(V4, true), (V6, false)] {
+                if self.poll.is_ready(at) && self.read_datagrams(is_v4, now) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Makes the list of what is waited for.
+    fn watch(&mut self) {
+        self.poll.clear();
+        self.poll.watch(&self.tasks);
+        self.poll.watch(&self.v4);
+        // Where there is no IPv6, the place is taken by what is ready at the same time.
+        match &self.v6 {
+            Some(v6) => self.poll.watch(v6),
+            None => self.poll.leave_out(),
+        }
+        for port in &self.ports {
+            self.poll.watch(&port.queue);
+        }
+    }
+
+    /// True if it is to stop.
+    fn do_tasks(&mut self, woken: bool, now: Instant) -> bool {
+        let mut opened = Vec::new();
+        let mut ports = None;
+        for task in self.tasks.take(woken) {
+            match task {
+                Task::Update(update) => self.fast.apply(update),
+                Task::Ports(new) => ports = Some(new),
+                Task::Open { datagram, meta } => opened.push((datagram, meta)),
+                Task::Stop => return true,
+            }
+        }
+        if let Some(ports) = ports {
+            self.ports = ports;
+            self.watch();
+        }
+        for (mut datagram, meta) in opened {
+            let len = datagram.len();
+            self.open(&mut datagram, len, &meta, now);
+        }
+        false
+    }
+
+    fn read_frames(&mut self, index: usize, now: Instant) {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        for _ in 0..FRAMES_PER_TURN {
+            let Some(port) = self.ports.get(index) else { break };
+            let length = match port.queue.read(&mut buffer) {
+                Ok(length) => length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.engine.push(Handed::Broken(port.interface));
+                    self.ports.remove(index);
+                    self.watch();
+                    break;
+                }
+            };
+            self.decide(index, &mut buffer[..length], now);
+            if self.batch.bytes() >= BATCH_BYTES {
+                self.send_batch();
+            }
+        }
+        self.buffer = buffer;
+        self.send_batch();
+    }
+
+    fn decide(&mut self, index: usize, bytes: &mut [u8], now: Instant) {
+        let port = &self.ports[index];
+        let Some(direction) = direction(bytes, port.interface, port.mac) else { return };
+        let mut frame = Frame { direction, bytes };
+        if self.fast.outgoing(&mut frame, port.mtu, &mut self.batch, now) == Outcome::ForEngine {
+            let frame = HeldFrame { direction, bytes: frame.bytes.to_vec() };
+            let length = frame.bytes.len();
+            if !self.engine.push_within(Handed::Frame(frame), length, FRAMES_WAITING) {
+                self.fast.lost(Lost::Frame(direction));
+            }
+        }
+    }
+
+    /// True if the thread was told to stop meanwhile.
+    fn read_datagrams(&mut self, is_v4: bool, now: Instant) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut stop = false;
+        for _ in 0..BUFFERS_PER_TURN {
+            let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
+            let Some(socket) = socket else { break };
+            let Received { len, segment, meta } = match socket.recv(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    debug!(%error, "data socket");
+                    continue;
+                }
+            };
+            // The peer was told of a session after this thread was, so that what it sends under it is
+            // known by now, whenever that came.
+            stop = self.do_tasks(false, now);
+            self.open(&mut buffer[..len], segment, &meta, now);
+        }
+        self.buffer = buffer;
+        stop
+    }
+
+    fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Instant) {
+        let Self { fast, ports, engine, beside, .. } = self;
+        // As the engine thread does: by the interface it came in by, if that is under the hook.
+        let by = ports.iter().find(|port| port.interface == meta.interface);
+        let queue = by.or_else(|| ports.first()).map(|port| &port.queue);
+        let mut refused = false;
+        let mut write = |gather: Gather<'_>| {
+            if let Some(queue) = queue {
+                refused |= write_gather(queue, &gather).is_err();
+            }
+        };
+        let mut lost = 0;
+        let mut others = |owner: u8, datagram: &[u8]| {
+            let (bytes, datagram, meta) = (datagram.len(), datagram.to_vec(), *meta);
+            let handed = match owner.checked_sub(1).map(usize::from) {
+                None => {
+                    let handed = Handed::Datagram { datagram, meta };
+                    engine.push_within(handed, bytes, DATAGRAMS_WAITING)
+                }
+                Some(at) => beside.get(at).is_some_and(|thread| {
+                    thread.push_within(Task::Open { datagram, meta }, bytes, DATAGRAMS_WAITING)
+                }),
+            };
+            lost += u64::from(!handed);
+        };
+        fast.datagrams(buffer, segment, meta, now, &mut write, &mut others);
+        (0..lost).for_each(|_| fast.lost(Lost::Datagram));
+        if refused {
+            fast.apply(Update::MergeDatagrams(false));
+            engine.push(Handed::MergingRefused);
+        }
+    }
+
+    fn send_batch(&mut self) {
+        for run in self.batch.runs() {
+            self.send_run(run);
+        }
+        self.batch.clear();
+    }
+
+    fn send_run(&self, run: &DatagramRun) {
+        let is_v4 = run.from.is_some_and(|from| from.0.is_ipv4());
+        let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
+        if let Some(socket) = socket
+            && let Err(error) = socket.send(run)
+            && error.kind() != io::ErrorKind::WouldBlock
+        {
+            debug!(%error, "sealed data was not sent");
+        }
+    }
+}
+
+/// Places in the list of what is waited for.
+const TASKS: usize = 0;
+const V4: usize = 1;
+const V6: usize = 2;
+const TUNS: usize = 3;
