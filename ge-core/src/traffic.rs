@@ -218,9 +218,6 @@ impl Opener {
             return Err(DropReason::TooShort);
         }
         let shim = Shim::parse(datagram).ok_or(DropReason::Malformed)?;
-        if shim.lane != self.subkeys.lane {
-            return Err(DropReason::BadTag);
-        }
         let counter = infer_counter(self.window.limit(), shim.counter_low);
         if counter >= REJECT_AFTER_MESSAGES || self.failed >= FAILED_OPEN_KILL {
             return Err(DropReason::KeyExhausted);

@@ -12,6 +12,7 @@ mod policy;
 mod rows;
 mod sessions;
 mod shares;
+mod threads;
 
 use super::*;
 use crate::batch::SealedBatch;

@@ -253,7 +253,8 @@ fn a_datagram_moved_to_another_lane_is_no_ones() {
         assert_eq!(open(&mut opener, &moved).err(), Some(DropReason::BadTag));
     }
     assert_eq!(openers.failed_openings(), u64::from(Lane::COUNT) - 1);
-    assert!(openers.open(&mut datagram.clone()).is_ok());
+    let mut datagram = datagram;
+    assert!(openers.open(&mut datagram).is_ok());
 }
 
 #[test]
