@@ -80,7 +80,8 @@ impl Sim {
                 self.told(id, &event);
                 0
             }
-            Output::Idle { .. } => 0,
+            // A simulated agent has one thread.
+            Output::Beside(..) | Output::Elsewhere { .. } | Output::Idle { .. } => 0,
         }
     }
 
