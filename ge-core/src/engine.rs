@@ -62,7 +62,7 @@ use crate::pit::Pit;
 use crate::reassembly::EchoReassembly;
 use crate::share::Shares;
 use crate::timer::TimerTable;
-use crate::{DropReason, Interface, Mode, NegotiationId, Role};
+use crate::{DropReason, Interface, Mode, NegotiationId, Role, SessionIndex};
 use answer::Answers;
 use beside::Beside;
 use budget::Budget;
@@ -70,6 +70,7 @@ use carrier::Carriers;
 pub(crate) use carrier::is_message;
 use changes::Changes;
 use core::net::IpAddr;
+use datagrams::Tally;
 use load::Load;
 use observe::Observed;
 use passing::Passing;
@@ -111,6 +112,8 @@ pub struct Engine {
     outputs: VecDeque<Output>,
     beside: Beside,
     coalescer: Coalescer,
+    /// Sessions of the buffer of datagrams at hand. Outside of its method so that the memory is reused.
+    touched: Vec<(SessionIndex, Tally)>,
     counters: Counters,
     changes: Changes,
     ephemerals: Ephemerals,
@@ -151,6 +154,7 @@ impl Engine {
             outputs: VecDeque::new(),
             beside: Beside::default(),
             coalescer: Coalescer::new(),
+            touched: Vec::new(),
             counters: Counters::new(),
             changes: Changes::default(),
             ephemerals: Ephemerals::default(),

@@ -13,6 +13,9 @@ use core::ops::Range;
 /// Hop limit of a rebuilt inner packet: it ends here, so only its being large enough matters.
 const REBUILT_HOP_LIMIT: u8 = 64;
 
+/// Longest IP header without extension headers: IPv4 with all its options.
+const HEADER_MAX: usize = 60;
+
 /// Hands the inner packet of an opened datagram to `sink`, by the coalescer. `plaintext` is where it
 /// lies in `buffer`. A control message is none.
 pub(crate) fn deliver(
@@ -89,9 +92,18 @@ fn unwrap_tunnel(
     if tos != view.tos {
         ip::set_tos(packet, tos);
     }
-    // A copy, because the coalescer reads the rest of the buffer at the same time; rare traffic.
-    let header = packet[..view.header_len].to_vec();
+    // A copy, because the coalescer reads the rest of the buffer at the same time.
+    let header = &packet[..view.header_len];
+    let (mut usual, longer);
+    let header: &[u8] = if header.len() <= HEADER_MAX {
+        usual = [0; HEADER_MAX];
+        usual[..header.len()].copy_from_slice(header);
+        &usual[..header.len()]
+    } else {
+        longer = header.to_vec();
+        &longer
+    };
     let l4 = start + view.header_len..start + view.total_len;
-    coalescer.push(buffer, &header, l4, opened.partial_checksum, sink);
+    coalescer.push(buffer, header, l4, opened.partial_checksum, sink);
     Ok(())
 }

@@ -13,7 +13,7 @@ use core::ops::Range;
 
 /// What one buffer of datagrams brought, per session.
 #[derive(Default)]
-struct Tally {
+pub(super) struct Tally {
     packets: u64,
     bytes: usize,
 }
@@ -30,7 +30,7 @@ impl Engine {
         sink: &mut impl FnMut(Gather<'_>),
     ) {
         let mut controls: Vec<(SessionIndex, Vec<u8>)> = Vec::new();
-        let mut touched: Vec<(SessionIndex, Tally)> = Vec::new();
+        let mut touched = std::mem::take(&mut self.touched);
         let mut messages: Vec<Range<usize>> = Vec::new();
         let mut start = 0;
         while start < buffer.len() && segment > 0 {
@@ -48,9 +48,10 @@ impl Engine {
             }
         }
         self.coalescer.flush(buffer, sink);
-        for (index, tally) in touched {
+        for (index, tally) in touched.drain(..) {
             self.account(index, &tally, now);
         }
+        self.touched = touched;
         for (index, body) in controls {
             self.account(index, &Tally::default(), now);
             self.consume_control(index, &body, now);

@@ -1,5 +1,6 @@
 //! The engine from inside: tables, two engines that talk, keys, and what may never pass.
 
+mod allocation;
 mod beyond;
 mod ends;
 mod epochs;

@@ -15,10 +15,10 @@ use crate::limits::{DATA_PORT, LIVENESS, OLD_KEYS_GRACE, REKEY_AFTER_TIME};
 use crate::shim::Shim;
 use crate::{DropReason, Lane};
 
-struct Threads {
-    ends: Ends,
-    a: Vec<FastPath>,
-    b: Vec<FastPath>,
+pub(super) struct Threads {
+    pub(super) ends: Ends,
+    pub(super) a: Vec<FastPath>,
+    pub(super) b: Vec<FastPath>,
 }
 
 /// What a thread was given, and which thread it had to go to.
@@ -37,7 +37,7 @@ impl Threads {
         Self { ends, a, b }
     }
 
-    fn agreed() -> Self {
+    pub(super) fn agreed() -> Self {
         let mut threads = Self::new();
         threads.ends.send(0);
         threads.settle();
@@ -45,7 +45,7 @@ impl Threads {
     }
 
     /// All that follows happens, and threads are told of it.
-    fn settle(&mut self) -> Vec<(End, Output)> {
+    pub(super) fn settle(&mut self) -> Vec<(End, Output)> {
         let rest = self.ends.carry();
         self.tell(rest)
     }
@@ -117,7 +117,7 @@ impl Threads {
     }
 }
 
-fn meta() -> DatagramMeta {
+pub(super) fn meta() -> DatagramMeta {
     let (from, to) = (WireAddr(pair(0).local.0), WireAddr(pair(0).remote.0));
     DatagramMeta { from, from_port: DATA_PORT, to, tos: 0, interface: ETH0 }
 }
