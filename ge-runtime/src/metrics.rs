@@ -86,6 +86,7 @@ impl Metrics {
         );
         flows(&mut registry, snapshot);
         traffic(&mut registry, &snapshot.counters);
+        threads(&mut registry, snapshot);
         drops(&mut registry, &snapshot.counters);
         keys(&mut registry, snapshot);
         agent(&mut registry, snapshot, facts, now);
@@ -129,6 +130,17 @@ fn traffic(registry: &mut Registry, counters: &Counters) {
         packets,
     );
     registry.register("bytes", "Bytes of those packets", bytes);
+}
+
+fn threads(registry: &mut Registry, snapshot: &Snapshot) {
+    let packets = Counts::default();
+    for (number, thread) in snapshot.threads.iter().enumerate() {
+        let number = number.to_string();
+        count(&packets, &[("thread", &number), ("dir", "out")], thread.sealed);
+        count(&packets, &[("thread", &number), ("dir", "in")], thread.opened);
+    }
+    let help = "Packets sealed and opened, by thread of the data path; 0 is the engine's";
+    registry.register("thread_packets", help, packets);
 }
 
 fn drops(registry: &mut Registry, counters: &Counters) {

@@ -382,6 +382,18 @@ impl Agent {
         })
     }
 
+    /// Packets that each thread of the data path sealed and opened.
+    ///
+    /// # Errors
+    /// If the agent does not say.
+    pub fn thread_packets(&self) -> Result<Vec<u64>> {
+        let metrics = self.ges(&["metrics"])?;
+        let counts = metrics.lines().filter(|line| line.contains("_thread_packets_total{"));
+        counts
+            .map(|line| line.rsplit(' ').next().unwrap_or_default().parse().context("a counter"))
+            .collect()
+    }
+
     /// Process id of the running agent.
     ///
     /// # Errors

@@ -137,14 +137,14 @@ fn pump(
     let mut buf = vec![0; READ_LEN];
     loop {
         let mut fds = [
-            PollFd::new(tun.as_fd(), PollFlags::POLLIN),
+            PollFd::new(tun.queue(0).as_fd(), PollFlags::POLLIN),
             PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
         ];
         poll(&mut fds, PollTimeout::NONE).unwrap();
         if fds[1].any() == Some(true) {
             return;
         }
-        let len = match tun.read(&mut buf) {
+        let len = match tun.queue(0).read(&mut buf) {
             Ok(len) => len,
             Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
             Err(error) => panic!("TUN: {error}"),
@@ -172,5 +172,5 @@ fn deliver(tun: &Tun, frame: &mut [u8]) {
         let shifted = offset.saturating_sub(14).to_ne_bytes();
         vnet[at..at + 2].copy_from_slice(&shifted);
     }
-    tun.writev(&[IoSlice::new(vnet), IoSlice::new(&packet[ETHERNET_LEN..])]).unwrap();
+    tun.queue(0).writev(&[IoSlice::new(vnet), IoSlice::new(&packet[ETHERNET_LEN..])]).unwrap();
 }

@@ -3,10 +3,11 @@
 use crate::agent::{Agent, MARK, PORT, Policy};
 use crate::namespace::{Namespace, Pair};
 use crate::probe::PATIENCE;
-use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramRun, Transmit};
+use ge_core::{Lane, Mode};
+use ge_runtime::error::KernelError;
 use ge_runtime::message_socket::MessageSocket;
 use ge_runtime::program::Program;
 use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
@@ -52,6 +53,46 @@ fn collect(socket: &UdpSocket, bytes: usize) -> (Vec<Vec<u8>>, Vec<Received>) {
         total += received.len;
     }
     (datagrams, receives)
+}
+
+/// Threads of a data path share the port; the kernel gives each what is in its lanes, whatever the
+/// rest of the datagram, and messages (which begin with "G") to one of them.
+#[test]
+fn the_kernel_hands_each_datagram_to_the_thread_of_its_lane() {
+    const WORKERS: u8 = 3;
+    for addresses in [V4, V6] {
+        let pair = Pair::new();
+        let agent = Agent::start(&pair.b, Mode::Closed, Policy::Drop);
+        let v4 = addresses == V4;
+        let (a, first) = (open(&pair.a, v4), open(&pair.b, v4));
+        let (first, others) = pair.b.run(move || {
+            let others = first.bind_beside(WORKERS, MARK).unwrap();
+            (first, others)
+        });
+        let sockets: Vec<&UdpSocket> = others.iter().collect();
+        let sockets = [vec![&first], sockets].concat();
+        assert_eq!(sockets.len(), usize::from(WORKERS));
+        // Nobody is let in later, by the sockets that an agent opens first.
+        let refused = pair.b.run(move || {
+            if v4 {
+                UdpSocket::bind_v4(PORT, MARK).err()
+            } else {
+                UdpSocket::bind_v6(PORT, MARK).err()
+            }
+        });
+        assert!(matches!(refused, Some(KernelError::AnotherAgent)));
+        for kind in [1, 2, 3, 4] {
+            for lane in 0..Lane::COUNT {
+                let mut datagram = run(addresses, 100, 100);
+                datagram.bytes[0] = kind << 4 | lane << 1 | kind & 1;
+                a.send(&datagram).unwrap();
+                let owner = usize::from(Lane::of(lane).worker(WORKERS));
+                let (datagrams, _) = collect(sockets[owner], 100);
+                assert_eq!(datagrams, [datagram.bytes], "kind {kind}, lane {lane}");
+            }
+        }
+        agent.stop();
+    }
 }
 
 #[test]

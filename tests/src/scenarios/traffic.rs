@@ -12,6 +12,7 @@ use crate::ping::ping;
 use crate::scenario::{Scenario, scenario};
 use crate::server::{Server, TokenRequest};
 use crate::stream::transfer;
+use crate::tools::{PROGRAMS, curl, iperf3, received_bytes};
 use crate::udp;
 use anyhow::{Result, ensure};
 
@@ -33,6 +34,10 @@ pub(crate) const LIST: &[Scenario] = &[
     }),
     scenario("fragments6", "datagrams larger than the link, IPv6", &[], || {
         datagrams(true, &[1453, 2000, 8192, 30_000, 60_000])
+    }),
+    scenario("threads", "many flows use every thread at both ends", PROGRAMS, threads),
+    scenario("threads_one_end", "one end has one thread, the other four", PROGRAMS, || {
+        spread([1, 4], |_, _| Ok(()))
     }),
     scenario("mixed_modes", "an open and a closed member protect", &[], mixed_modes),
     scenario("simultaneous_start", "both agents, then both first packets at once", &[], at_once),
@@ -64,6 +69,46 @@ fn datagrams(v6: bool, sizes: &[usize]) -> Result<()> {
         udp::burst(&pair.lab.a, &pair.lab.b, pair.address_of_b(v6), size)?;
     }
     pair.ensure_protected(&tap.finish()?, v6)
+}
+
+/// Streams at once: with so many, none of three threads gets none, but one time in ten thousand.
+const STREAMS: &str = "24";
+
+fn threads() -> Result<()> {
+    spread([3, 2], |agent, workers| {
+        let packets = agent.thread_packets()?;
+        ensure!(packets.len() == 2 * workers, "{} threads: {packets:?}", workers);
+        ensure!(packets.iter().all(|count| *count > 0), "a thread did nothing: {packets:?}");
+        Ok(())
+    })
+}
+
+/// Two agents with so many threads of their own, and many streams each way.
+fn spread(workers: [usize; 2], check: fn(&Agent, usize) -> Result<()>) -> Result<()> {
+    let lab = Lab::switched(1500)?;
+    let server = Server::start(&lab.ms)?;
+    server.group(GROUP)?;
+    let enrol = |host, workers: usize| {
+        let mut agent = Agent::prepare(host, &server, TokenRequest::new(GROUP, "closed"))?;
+        agent.add_args(&["--workers", &workers.to_string()]);
+        agent.start()?;
+        anyhow::Ok(agent)
+    };
+    let (a, b) = (enrol(&lab.a, workers[0])?, enrol(&lab.b, workers[1])?);
+    let pair = Pair { a, b, server, lab };
+    let tap = pair.tap()?;
+    for v6 in [false, true] {
+        let at = pair.address_of_b(v6);
+        for way in [&["-P", STREAMS][..], &["-P", STREAMS, "-R"]] {
+            iperf3(&pair.lab.a, &pair.lab.b, at, way, received_bytes)?;
+        }
+        pair.exchange(v6)?;
+        curl(&pair.lab.a, &pair.lab.b, at)?;
+    }
+    transfer(&pair.lab.a, pair.address_of_a(false), &pair.lab.b, FILE)?;
+    check(&pair.a, workers[0])?;
+    check(&pair.b, workers[1])?;
+    pair.ensure_protected(&tap.finish()?, true)
 }
 
 fn mixed_modes() -> Result<()> {
