@@ -81,6 +81,9 @@ enum Task {
         ns_a: String,
         /// Namespace with 10.231.0.2 on vb
         ns_b: String,
+        /// Further options of both agents, such as `--workers 1`
+        #[arg(last = true)]
+        options: Vec<String>,
     },
     /// First process of the demo's nest
     #[command(name = "@demo", hide = true)]
@@ -142,7 +145,7 @@ fn run() -> Result<ExitCode> {
         Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
         Task::FloodInside { json } => bench::flood(json),
-        Task::PairUp { ns_a, ns_b } => bench::pair_up(&ns_a, &ns_b),
+        Task::PairUp { ns_a, ns_b, options } => bench::pair_up(&ns_a, &ns_b, &options),
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),
         Task::Matrix(options) => matrix::run(&options),

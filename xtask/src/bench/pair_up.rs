@@ -33,7 +33,7 @@ extern "C" fn end(_signal: i32) {
 }
 
 /// Brings the pair up, waits for the end, takes it down.
-pub(crate) fn run(ns_a: &str, ns_b: &str) -> Result<ExitCode> {
+pub(crate) fn run(ns_a: &str, ns_b: &str, options: &[String]) -> Result<ExitCode> {
     let action = SigAction::new(SigHandler::Handler(end), SaFlags::empty(), SigSet::empty());
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         // SAFETY: the handler stores one atomic flag, nothing else.
@@ -42,8 +42,8 @@ pub(crate) fn run(ns_a: &str, ns_b: &str) -> Result<ExitCode> {
     let bench = Bench::new(ns_a, ns_b)?;
     let server = Server::start(&bench.server)?;
     server.group(GROUP)?;
-    let mut a = agent(&bench.a, &server, "va")?;
-    let mut b = agent(&bench.b, &server, "vb")?;
+    let mut a = agent(&bench.a, &server, "va", options)?;
+    let mut b = agent(&bench.b, &server, "vb", options)?;
     a.start()?;
     b.start()?;
     ensure!(ping(&bench.a, B.into(), ECHO_DEADLINE)?.is_some(), "{B} does not answer");
@@ -61,9 +61,10 @@ pub(crate) fn run(ns_a: &str, ns_b: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn agent(host: &Host, server: &Server, device: &str) -> Result<Agent> {
+fn agent(host: &Host, server: &Server, device: &str, options: &[String]) -> Result<Agent> {
     let mut agent = Agent::prepare(host, server, e2e::TokenRequest::new(GROUP, "closed"))?;
     agent.set_device(device);
+    agent.add_args(&options.iter().map(String::as_str).collect::<Vec<_>>());
     Ok(agent)
 }
 
