@@ -109,6 +109,7 @@ fn snapshot() -> Snapshot {
         held: 3,
         under_load: false,
         counters: Counters::new(),
+        threads: Vec::new(),
     }
 }
 
@@ -203,6 +204,7 @@ fn status_not_enrolled() {
         held: 0,
         under_load: true,
         counters: Counters::new(),
+        threads: Vec::new(),
     };
     let facts = Facts { interfaces: Vec::new(), server: ServerFacts::default(), ..facts() };
     let report = status_of(&snapshot, &facts);

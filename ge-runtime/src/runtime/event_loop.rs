@@ -48,6 +48,9 @@ use tracing::{debug, info, warn};
 pub(super) const FRAMES_PER_TURN: usize = 64;
 /// Datagram buffers taken from one socket before the other descriptors get their turn.
 pub(super) const BUFFERS_PER_TURN: usize = 16;
+/// Datagrams out of one buffer after which whoever is to read them gets the processor first: the usual
+/// buffer of a program's socket (`net.core.rmem_default`) holds fewer than three hundred small ones.
+const YIELD_AFTER: usize = 32;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// What the engine remembers is written this often although no destination came or went: less than
@@ -453,6 +456,7 @@ impl EventLoop {
             };
             let mut buffer = std::mem::take(&mut self.buffer);
             self.open(&mut buffer[..len], segment, &meta, now);
+            yield_after(len.div_ceil(segment.max(1)));
             self.buffer = buffer;
         }
         self.drain(now);
@@ -627,6 +631,13 @@ const HANDED: usize = 2;
 const V4: usize = 3;
 const V6: usize = 4;
 const TUNS: usize = 5;
+
+/// So many datagrams were handed to the local stack.
+pub(super) fn yield_after(datagrams: usize) {
+    if datagrams > YIELD_AFTER {
+        std::thread::yield_now();
+    }
+}
 
 /// A super-packet of UDP was refused as such.
 pub(super) struct MergingRefused;

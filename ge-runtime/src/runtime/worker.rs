@@ -7,7 +7,9 @@
 //!                                                 what is not its to decide -> engine thread
 //! ```
 
-use super::event_loop::{BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, write_gather};
+use super::event_loop::{
+    BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, write_gather, yield_after,
+};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use crate::clock;
@@ -219,6 +221,7 @@ impl Worker {
             // known by now, whenever that came.
             stop = self.do_tasks(false, now);
             self.open(&mut buffer[..len], segment, &meta, now);
+            yield_after(len.div_ceil(segment.max(1)));
         }
         self.buffer = buffer;
         stop
