@@ -10,7 +10,8 @@ use ge_runtime::report::{Severity, StatusReport};
 
 /// `status`.
 pub(crate) fn status(settings: &Settings, options: &StatusOptions) -> Result<Exit, Failure> {
-    let Answer::Status(report) = ask(settings, &Request::Status {})? else {
+    let Answer::Status(report) = ask(settings, &Request::Status { details: options.details })?
+    else {
         return Err(unexpected());
     };
     if options.json {

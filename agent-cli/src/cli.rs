@@ -129,6 +129,9 @@ pub(crate) struct AgentOptions<F: Args> {
     /// Threads of the data path, 8 at most [default: one for each processor].
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<NonZeroU8>,
+    /// Offload not to use, or all; repeat for more. Names: status --details.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub(crate) no_offload: Vec<String>,
     /// Least level that is logged: error, warn, info, debug, trace or off [default: info].
     #[arg(long, value_name = "LEVEL")]
     pub(crate) log: Option<LevelFilter>,
@@ -139,6 +142,9 @@ pub(crate) struct AgentOptions<F: Args> {
 
 #[derive(Debug, Args)]
 pub(crate) struct StatusOptions {
+    /// Also show offloads, packets that the kernel did not take, buffers and algorithms.
+    #[arg(short = 'd', long)]
+    pub(crate) details: bool,
     /// Print one JSON object, schema {program}.status/1.
     #[arg(long)]
     pub(crate) json: bool,

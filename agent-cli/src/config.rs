@@ -6,8 +6,9 @@
 use crate::Agent;
 use crate::cli::{AgentOptions, Common};
 use crate::failure::Failure;
-use ge_runtime::config_file::{self, FileConfig};
+use ge_runtime::config_file::{self, FileConfig, OneOrMore};
 use ge_runtime::exit::Exit;
+use ge_runtime::offload::Switches;
 use ge_runtime::options::RunOptions;
 use ge_runtime::telemetry::LogFormat;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,10 @@ fn merge<A: Agent>(
 ) -> Result<Settings, Failure> {
     let mut defaults = RunOptions::new(A::PROGRAM);
     A::settle(&flags.own, &written, &mut defaults).map_err(bad)?;
+    let off = OneOrMore::under(written.no_offload.as_ref(), &flags.no_offload);
+    let offloads = Switches::without(off.iter().map(String::as_str));
     let run = RunOptions {
+        offloads: offloads.map_err(|error| bad(error.to_string()))?,
         server: flags.server.clone().or(written.server),
         token_file: flags.token_file.clone().or(written.token_file),
         state: flags.state.clone().or(written.state).unwrap_or(defaults.state),
@@ -120,7 +124,6 @@ fn bad(message: String) -> Failure {
 mod tests {
     use super::*;
     use clap::Args;
-    use ge_runtime::config_file::OneOrMore;
     use ge_runtime::program::Program;
     use std::num::NonZeroU8;
 
@@ -169,6 +172,7 @@ mod tests {
         socket = "/file/sock"
         metrics = "127.0.0.1:9"
         workers = 3
+        no-offload = "udp-send"
         log = "debug"
         log-format = "json"
     "#;
@@ -188,6 +192,7 @@ mod tests {
             socket: "/file/sock".into(),
             metrics: Some("127.0.0.1:9".parse().unwrap()),
             workers: NonZeroU8::new(3),
+            offloads: Switches::without(["udp-send"]).unwrap(),
         };
         assert_eq!(settings.run, expected);
         assert_eq!((settings.log, settings.log_format), (LevelFilter::DEBUG, LogFormat::Json));
@@ -199,6 +204,7 @@ mod tests {
             state: Some("/flag/state".into()),
             own: Flags { interface: vec!["eth0".to_owned()] },
             log: Some(LevelFilter::WARN),
+            no_offload: vec!["tun-tso".to_owned(), "merge-udp".to_owned()],
             ..AgentOptions::default()
         };
         let common = Common { socket: Some("/flag/sock".into()), ..Common::default() };
@@ -207,6 +213,7 @@ mod tests {
         assert_eq!(settings.run.interfaces, ["eth0"]);
         assert_eq!(settings.run.socket, Path::new("/flag/sock"));
         assert_eq!(settings.log, LevelFilter::WARN);
+        assert_eq!(settings.run.offloads, Switches::without(["tun-tso", "merge-udp"]).unwrap());
         assert_eq!(settings.log_format, LogFormat::Json);
         let empty = parse("").unwrap();
         let settings = merge(&Common::default(), &AgentOptions::default(), None, empty).unwrap();
@@ -223,6 +230,7 @@ mod tests {
             "interface = \"eth0/1\"",
             "interface = \"a-name-that-is-too-long\"",
             "interface = \"\"",
+            "no-offload = \"udp_send\"",
         ];
         for text in cases {
             let written = parse(text).unwrap();

@@ -10,16 +10,22 @@ use crate::failure::{Failure, Remedy};
 use crate::ping::PingReport;
 use crate::render;
 use ge_core::addr::FlowAddr;
-use ge_core::io::{Counters, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot};
+use ge_core::io::{Counters, FlowSnapshot, PathAgent, PeerSnapshot, Snapshot, ThreadSnapshot};
 use ge_core::wire::dprp::{Consent, Place};
 use ge_core::{ClearReason, DropReason, Epoch, GeId, GroupId, Mode, Transit};
 use ge_runtime::exit::Exit;
+use ge_runtime::ledger::{Ledger, Place as Lost, SealTime};
+use ge_runtime::offload::{Offload, Switches};
 use ge_runtime::options::RunOptions;
 use ge_runtime::program::Program;
 use ge_runtime::report::{
-    EchoReport, Facts, FlowsReport, ProbeReport, ServerFacts, StatusReport, Verdict,
+    DetailsReport, EchoReport, Facts, FlowsReport, KernelReport, ProbeReport, ServerFacts,
+    SocketReport, StatusReport, TunReport, Verdict,
 };
+use ge_runtime::sockopt::SocketMemory;
 use ge_runtime::telemetry::LogFormat;
+use ge_runtime::tun::TunDrops;
+use nix::errno::Errno;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::level_filters::LevelFilter;
@@ -159,6 +165,40 @@ fn status_with_problems() {
     check("status-problems.json", &render::json(Program::Ges, "status", &report));
     assert_eq!(verdict(&report, true), Exit::Unhealthy);
     assert_eq!(verdict(&report, false), Exit::Success);
+}
+
+/// Offloads in every state, and something lost.
+#[test]
+fn status_with_details() {
+    let ledger = Ledger::new(Switches::without(["tun-ecn"]).unwrap());
+    let error = |number: Errno| std::io::Error::from(number);
+    ledger.set_segments(128);
+    ledger.refused(Offload::TunUso, &error(Errno::EINVAL));
+    ledger.refused(Offload::MergeUdp, &error(Errno::EINVAL));
+    ledger.fell_back(Offload::MergeTcp, &error(Errno::EINVAL), 44);
+    ledger.losses.add(Lost::Send, 12, &error(Errno::EAGAIN));
+    ledger.losses.add(Lost::Send, 1, &error(Errno::EMSGSIZE));
+    ledger.losses.add(Lost::Deliver, 3, &error(Errno::EIO));
+    ledger.set_seal_times(vec![
+        SealTime { aead: "aes-256-gcm", nanoseconds: 412 },
+        SealTime { aead: "chacha20-poly1305", nanoseconds: 1_913 },
+    ]);
+    let memory = |receive, dropped| SocketMemory { receive, send: 16 << 20, dropped };
+    let drops = TunDrops { queue: 17, stack: 0, malformed: 2 };
+    let kernel = KernelReport {
+        sockets: vec![
+            SocketReport::new("udp4".to_owned(), memory(16 << 20, 40)),
+            SocketReport::new("packet eth0".to_owned(), memory(212_992, 0)),
+        ],
+        tuns: vec![TunReport::new("ges0", "eth0", drops)],
+    };
+    let threads = [(1_204, 40), (88_310, 90_117)];
+    let threads = threads.map(|(sealed, opened)| ThreadSnapshot { sealed, opened }).to_vec();
+    let snapshot = Snapshot { threads, ..snapshot() };
+    let details = Some(DetailsReport::new(&ledger, kernel, &snapshot));
+    let report = StatusReport { details, ..status_of(&snapshot, &facts()) };
+    check("status-details.txt", &render::status(Program::Ges, &report));
+    check("status-details.json", &render::json(Program::Ges, "status", &report));
 }
 
 #[test]

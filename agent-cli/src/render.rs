@@ -1,5 +1,6 @@
 //! Reports as text for people and JSON for scripts. Pure: the same report prints the same bytes.
 
+mod details;
 pub(crate) mod explain;
 mod table;
 mod units;
@@ -7,6 +8,7 @@ mod units;
 use crate::config::Settings;
 use crate::down::DownReport;
 use crate::ping::PingReport;
+use ge_runtime::offload::Offload;
 use ge_runtime::program::Program;
 use ge_runtime::report::{EchoReport, FlowReport, Health, PathReport, StatusReport, Verdict};
 use ge_runtime::telemetry::LogFormat;
@@ -80,6 +82,9 @@ pub(crate) fn status(program: Program, report: &StatusReport) -> String {
         let _ = writeln!(text, "… and {} more: {name} flows", total - shown);
     }
     text.push_str(&health(&report.health));
+    if let Some(report) = &report.details {
+        text.push_str(&details::details(report));
+    }
     text
 }
 
@@ -211,6 +216,7 @@ fn effective(
         LogFormat::Text => "text",
         LogFormat::Json => "json",
     };
+    let off: Vec<&str> = settings.run.offloads.off().map(Offload::as_str).collect();
     let common = [
         ("server", json!(settings.run.server)),
         ("token-file", json!(settings.run.token_file)),
@@ -218,6 +224,7 @@ fn effective(
         ("socket", json!(settings.run.socket)),
         ("metrics", json!(settings.run.metrics)),
         ("workers", json!(settings.run.workers)),
+        ("no-offload", json!(off)),
         ("log", json!(settings.log.to_string())),
         ("log-format", json!(format)),
     ];

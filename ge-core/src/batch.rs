@@ -4,8 +4,9 @@ use crate::addr::WireAddr;
 use crate::id::Interface;
 use crate::io::DatagramRun;
 
-/// Datagrams in one run: what `UDP_SEGMENT` takes on every kernel that has it.
-pub const RUN_DATAGRAMS: usize = 64;
+/// Datagrams in one run: what `UDP_SEGMENT` takes at most, since Linux 6.9. A caller whose kernel
+/// takes fewer cuts the run in two.
+pub const RUN_DATAGRAMS: usize = 128;
 /// Bytes in one run: below the 65,507 bytes a UDP payload may have before segmentation.
 pub const RUN_BYTES: usize = 65_000;
 

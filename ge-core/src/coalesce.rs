@@ -49,6 +49,23 @@ pub struct Gather<'a> {
 }
 
 impl Gather<'_> {
+    /// Whether it was merged from several packets.
+    #[must_use]
+    pub const fn is_merged(&self) -> bool {
+        self.payload.len() > 1
+    }
+
+    /// The IP packet in one piece.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(self.packet_len());
+        packet.extend_from_slice(self.header);
+        for range in self.payload {
+            packet.extend_from_slice(&self.buffer[range.clone()]);
+        }
+        packet
+    }
+
     /// Length of the IP packet in bytes.
     #[must_use]
     pub fn packet_len(&self) -> usize {
@@ -66,6 +83,8 @@ pub struct Coalescer {
     pieces: Vec<Range<usize>>,
     /// UDP too.
     datagrams: bool,
+    /// Not even TCP.
+    segments_apart: bool,
 }
 
 /// A super-packet as far as it has come.
@@ -105,6 +124,11 @@ impl Coalescer {
         self.datagrams = on;
     }
 
+    /// Whether segments of one TCP stream are merged; they are until this is called.
+    pub const fn merge_segments(&mut self, on: bool) {
+        self.segments_apart = !on;
+    }
+
     /// Takes the next packet: its IP header, and where its upper layer lies in `buffer`. `sink`
     /// gets what is complete. Between a push and the next flush `buffer` must stay the same. A
     /// range outside the buffer is ignored.
@@ -121,7 +145,10 @@ impl Coalescer {
         let candidate = view
             .filter(|_| partial_checksum)
             .and_then(|view| Candidate::of(ip_header, &view, segment, &l4))
-            .filter(|next| next.transport == Transport::Tcp || self.datagrams);
+            .filter(|next| match next.transport {
+                Transport::Tcp => !self.segments_apart,
+                Transport::Udp => self.datagrams,
+            });
         let Some(candidate) = candidate else {
             self.flush(buffer, sink);
             let partial = view.filter(|_| partial_checksum).and_then(|v| usual_place(&v, segment));

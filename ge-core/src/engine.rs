@@ -51,7 +51,6 @@ use crate::batch::SealedBatch;
 use crate::coalesce::Coalescer;
 use crate::crypto::ephemeral::Ephemerals;
 use crate::crypto::{Rng, random_secret};
-use crate::fast_path::Update;
 use crate::flow::HostPair;
 use crate::held::HeldBudget;
 use crate::io::{Counters, Event, InterfaceInfo, Output};
@@ -164,9 +163,14 @@ impl Engine {
 
     /// Whether opened datagrams of one UDP flow are handed to the local stack merged: what takes them must
     /// know how to cut them again (Linux 6.2). Off until this is called.
-    pub fn merge_datagrams(&mut self, on: bool) {
+    pub const fn merge_datagrams(&mut self, on: bool) {
         self.coalescer.merge_datagrams(on);
-        self.tell_beside(|| Update::MergeDatagrams(on));
+    }
+
+    /// Whether opened segments of one TCP stream are handed to the local stack merged. On until
+    /// this is called.
+    pub const fn merge_segments(&mut self, on: bool) {
+        self.coalescer.merge_segments(on);
     }
 
     /// Interfaces under the hook, and every address of the machine. A host agent stands for

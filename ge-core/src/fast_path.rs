@@ -99,8 +99,17 @@ impl FastPath {
                 let _ = self.flows.insert(key, index);
             }
             Update::Forget(pair) => drop(self.flows.remove(pair)),
-            Update::MergeDatagrams(on) => self.coalescer.merge_datagrams(on),
         }
+    }
+
+    /// Whether opened segments of one TCP flow are handed on merged, as [`Coalescer::merge_segments`].
+    pub const fn merge_segments(&mut self, on: bool) {
+        self.coalescer.merge_segments(on);
+    }
+
+    /// The same for datagrams of one UDP flow.
+    pub const fn merge_datagrams(&mut self, on: bool) {
+        self.coalescer.merge_datagrams(on);
     }
 
     /// Seals a frame that leaves by an interface of this MTU, if it is data of a flow with a session.

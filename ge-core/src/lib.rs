@@ -56,6 +56,7 @@ pub mod shim;
 pub mod timer;
 pub mod traffic;
 pub mod translate;
+pub mod unmerge;
 mod verified;
 pub mod wire;
 

@@ -9,6 +9,7 @@
 //!                        eventfd-+
 //! ```
 
+use crate::report::KernelReport;
 use ge_core::flow::HostPair;
 use ge_core::io::{Change, FlowSnapshot, Outlook, Snapshot};
 use ge_core::membership::Membership;
@@ -30,6 +31,8 @@ pub const QUEUE: usize = 64;
 pub enum Command {
     /// Answer with the engine's state.
     Snapshot(oneshot::Sender<Snapshot>),
+    /// Answer with what the kernel says about sockets and TUNs.
+    Kernel(oneshot::Sender<KernelReport>),
     /// Start, or join, the negotiation with `remote`.
     Probe {
         /// The other host.
@@ -144,6 +147,13 @@ impl CommandSender {
     pub async fn snapshot(&self) -> Result<Snapshot, SendError> {
         let (reply, answer) = oneshot::channel();
         self.send(Command::Snapshot(reply))?;
+        answer.await.map_err(|_| SendError::Stopped)
+    }
+
+    /// Asks what the kernel says about sockets and TUNs and waits for it.
+    pub async fn kernel(&self) -> Result<KernelReport, SendError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Command::Kernel(reply))?;
         answer.await.map_err(|_| SendError::Stopped)
     }
 

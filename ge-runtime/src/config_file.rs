@@ -11,8 +11,17 @@ use std::num::NonZeroU8;
 use std::path::PathBuf;
 
 /// Keys that every agent's file has.
-const KEYS: [&str; 8] =
-    ["server", "token-file", "state", "socket", "metrics", "workers", "log", "log-format"];
+const KEYS: [&str; 9] = [
+    "server",
+    "token-file",
+    "state",
+    "socket",
+    "metrics",
+    "workers",
+    "no-offload",
+    "log",
+    "log-format",
+];
 /// Keys of a host's file alone.
 const HOST_KEYS: [&str; 1] = ["interface"];
 /// Keys of a router's file alone.
@@ -40,6 +49,8 @@ pub struct FileConfig {
     pub metrics: Option<SocketAddr>,
     /// Threads of the data path.
     pub workers: Option<NonZeroU8>,
+    /// Offloads that are not to be used, as written.
+    pub no_offload: Option<OneOrMore>,
     /// Least level that is logged, in a word.
     pub log: Option<String>,
     /// Look of log lines, in a word.
@@ -119,6 +130,7 @@ mod tests {
         socket = "/file/sock"
         metrics = "127.0.0.1:9"
         workers = 2
+        no-offload = ["udp-send", "tun-uso"]
         log = "debug"
         log-format = "json"
     "#;
@@ -163,6 +175,7 @@ mod tests {
             ("\n\nserver = 5", "line 3:"),
             ("interface = 5", "a list of them"),
             ("metrics = \"9100\"", "line 1:"),
+            ("no-offloads = \"all\"", "did you mean `no-offload`?"),
             ("server = ", "line 1:"),
         ];
         for (text, expected) in cases {

@@ -6,10 +6,11 @@
 //! seconds, bytes.
 
 mod http;
+mod path;
 
 pub use http::serve;
 
-use crate::report::{Facts, Severity, Verdict, VerdictCounts, health};
+use crate::report::{DetailsReport, Facts, Severity, Verdict, VerdictCounts, health};
 use ge_core::io::{Counters, Event, NegotiationResult, Snapshot};
 use ge_core::{ClearReason, DropReason};
 use prometheus_client::encoding::text;
@@ -72,7 +73,13 @@ impl Metrics {
 
     /// Everything at `now` as OpenMetrics text.
     #[must_use]
-    pub fn encode(&self, snapshot: &Snapshot, facts: &Facts, now: SystemTime) -> String {
+    pub fn encode(
+        &self,
+        snapshot: &Snapshot,
+        facts: &Facts,
+        details: &DetailsReport,
+        now: SystemTime,
+    ) -> String {
         let mut registry = Registry::with_prefix(facts.program.name());
         registry.register(
             "negotiations",
@@ -90,6 +97,7 @@ impl Metrics {
         drops(&mut registry, &snapshot.counters);
         keys(&mut registry, snapshot);
         agent(&mut registry, snapshot, facts, now);
+        path::register(&mut registry, details);
         let mut text = String::new();
         text::encode(&mut text, &registry).expect("invariant: writing to a String does not fail");
         text

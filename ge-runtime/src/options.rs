@@ -4,6 +4,7 @@
 //! decided. Every [`RunError`] is one sentence that says what to do, and knows its exit code.
 
 use crate::exit::Exit;
+use crate::offload::Switches;
 use crate::program::Program;
 use ge_core::Lane;
 use std::io;
@@ -37,6 +38,8 @@ pub struct RunOptions {
     pub metrics: Option<SocketAddr>,
     /// Threads of the data path; `None`: as many as processors may be used.
     pub workers: Option<NonZeroU8>,
+    /// Offloads that are off by setting.
+    pub offloads: Switches,
 }
 
 impl RunOptions {
@@ -53,6 +56,7 @@ impl RunOptions {
             socket: program.socket(),
             metrics: None,
             workers: None,
+            offloads: Switches::default(),
         }
     }
 

@@ -6,12 +6,16 @@
 //! RFC 3339 in UTC, durations seconds, sizes bytes. No report carries a secret.
 
 mod change;
+mod details;
 mod facts;
 mod health;
 mod trace;
 mod verdict;
 
 pub use change::ChangeReport;
+pub use details::{
+    AeadReport, DetailsReport, KernelReport, LossReport, OffloadReport, SocketReport, TunReport,
+};
 pub use facts::{Facts, MemoryFault, NameFacts, ServerFacts, SharedFacts};
 pub use health::{Health, Severity, health};
 pub use trace::{Cause, Names, Remedy, TraceAgent, TraceReport};
@@ -79,6 +83,9 @@ pub struct StatusReport {
     pub flows: Vec<FlowReport>,
     /// Problems, worst first; empty if all is well.
     pub health: Vec<Health>,
+    /// What the packet path does with the kernel, if it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<DetailsReport>,
 }
 
 /// The management server as the agent sees it.
@@ -305,6 +312,7 @@ impl StatusReport {
             held: snapshot.held,
             flows: rows.into_iter().map(FlowReport::new).collect(),
             health: health(snapshot, facts, now),
+            details: None,
         }
     }
 }

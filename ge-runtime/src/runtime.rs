@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::names::{Names, Table};
 use crate::options::{RunError, RunOptions};
 use crate::report::SharedFacts;
+use crate::seal_time;
 use connector::HookConnector;
 use devices::{Devices, SharedHook};
 use enrolment::{Enrolled, enrolled};
@@ -68,6 +69,8 @@ pub fn run(
     let Enrolled { client, membership } = tokio.block_on(enrolled(&options, &connector))?;
 
     let facts = SharedFacts::new(SystemTime::now(), &options);
+    let random = |error| RunError::system("read random bytes", std::io::Error::other(error));
+    facts.ledger().set_seal_times(seal_time::measure().map_err(random)?);
     let metrics = Arc::new(Metrics::new());
     let (engine, commands) =
         command::channel().map_err(|error| RunError::system("make the command queue", error))?;
@@ -164,7 +167,8 @@ impl DataPath {
             ranges: engine.guarded().0.iter().map(|range| (range.address, range.length)).collect(),
             ..Guard::default()
         };
-        let devices = Devices::open(options, servers, mode, guard).map_err(kernel_error)?;
+        let devices =
+            Devices::open(options, servers, mode, guard, facts.ledger()).map_err(kernel_error)?;
         let event_loop = EventLoop::new(engine, devices, commands, metrics, facts)
             .map_err(|error| RunError::system("start the threads of the data path", error))?;
         Ok(Self { event_loop })

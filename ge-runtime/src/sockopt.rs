@@ -57,6 +57,49 @@ pub(crate) fn steer_by_lane(fd: &impl AsFd, workers: u8) -> io::Result<()> {
     set(fd, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &program)
 }
 
+/// Sizes of a socket's buffers, as the kernel counts them, and what it dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketMemory {
+    /// Receive buffer in bytes.
+    pub receive: u32,
+    /// Send buffer in bytes.
+    pub send: u32,
+    /// Datagrams dropped on arrival since the socket was opened, because the buffer was full or a
+    /// checksum wrong.
+    pub dropped: u32,
+}
+
+/// Asks by `SO_MEMINFO` (Linux 4.12), whose words are those of `SK_MEMINFO_*`.
+///
+/// # Errors
+/// As `getsockopt`.
+pub(crate) fn socket_memory(fd: &impl AsFd) -> io::Result<SocketMemory> {
+    /// `SO_MEMINFO`.
+    const MEMORY: i32 = 55;
+    /// `SK_MEMINFO_RCVBUF`, `SK_MEMINFO_SNDBUF`, `SK_MEMINFO_DROPS`.
+    const PLACES: [usize; 3] = [1, 3, 8];
+    let mut words = [0_u32; 9];
+    let mut length = libc::socklen_t::try_from(size_of_val(&words))
+        .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    // SAFETY: the kernel writes at most `length` bytes at `words`, a live array of that size, and
+    // the length it wrote at `length`. It keeps neither.
+    let result = unsafe {
+        libc::getsockopt(
+            fd.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            MEMORY,
+            words.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    if result == 0 {
+        let [receive, send, dropped] = PLACES.map(|place| words[place]);
+        Ok(SocketMemory { receive, send, dropped })
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 fn set<T>(fd: &impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let length = libc::socklen_t::try_from(size_of::<T>())
         .map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;

@@ -17,10 +17,17 @@
 //! device's setting 2, which wins over `all`, packets pass as the system's own policy of loose
 //! checking has it. Everything goes with the file descriptor.
 
+mod deliver;
+mod features;
+
 use crate::error::KernelError;
-use crate::netlink::{self, Writer};
+use crate::ledger::{Ledger, Place};
+use crate::netlink::{self, Writer, attributes};
+use crate::offload::Offload;
 use crate::program::Program;
+use ge_core::coalesce::Gather;
 use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::fs::{File, OpenOptions};
@@ -58,11 +65,6 @@ const ADDR_GEN_MODE: (u16, u8) = (8, 1);
 /// `IFA_F_NOPREFIXROUTE`.
 const NO_PREFIX_ROUTE: u32 = 0x200;
 
-/// What the reader can deal with: unfinished checksums and super-packets of TCP.
-const OFFLOADS: u32 = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
-/// And of UDP, since Linux 6.2.
-const UDP_OFFLOADS: u32 = libc::TUN_F_USO4 | libc::TUN_F_USO6;
-
 /// `struct ifreq` as `TUNSETIFF` reads it.
 #[repr(C)]
 struct InterfaceRequest {
@@ -79,16 +81,29 @@ pub struct Tun {
     queues: Vec<TunQueue>,
     name: String,
     ifindex: u32,
-    cuts_datagrams: bool,
+    /// What the kernel counts for having been tried.
+    tried: TunDrops,
+}
+
+/// Packets the kernel dropped at the device since it was made (`struct rtnl_link_stats64`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TunDrops {
+    /// For us, because we did not read fast enough.
+    pub queue: u64,
+    /// From us, because the stack did not take them.
+    pub stack: u64,
+    /// From us, with a vnet header that did not fit.
+    pub malformed: u64,
 }
 
 impl Tun {
-    /// Makes the device with one queue, sets it up and brings it up.
+    /// Makes the device with one queue, tries its offloads, sets it up and brings it up. Offloads that
+    /// the kernel refuses are written down in `ledger` and done without.
     ///
     /// # Errors
     /// No `/dev/net/tun`, no permission, a name that is taken.
-    pub fn open(name: &str, program: Program) -> Result<Self, KernelError> {
-        Self::open_queues(name, program, 1)
+    pub fn open(name: &str, program: Program, ledger: &Arc<Ledger>) -> Result<Self, KernelError> {
+        Self::open_queues(name, program, 1, ledger)
     }
 
     /// The same with `count` queues, of which each is one thread's. The kernel spreads flows over
@@ -96,20 +111,27 @@ impl Tun {
     ///
     /// # Errors
     /// As [`Tun::open`].
-    pub fn open_queues(name: &str, program: Program, count: u8) -> Result<Self, KernelError> {
-        let mut files = Vec::new();
-        let mut cuts_datagrams = true;
+    pub fn open_queues(
+        name: &str,
+        program: Program,
+        count: u8,
+        ledger: &Arc<Ledger>,
+    ) -> Result<Self, KernelError> {
+        let mut queues = Vec::new();
         for _ in 0..count.max(1) {
-            let file = open_device()?;
-            cuts_datagrams &= create(&file, name, count > 1)?;
-            files.push(file);
+            let file = Arc::new(open_device()?);
+            create(&file, name, count > 1)?;
+            queues.push(TunQueue { file, ledger: Arc::clone(ledger) });
         }
-        let queues = files.into_iter().map(|file| TunQueue(Arc::new(file))).collect();
+        // The device's, whichever of its queues is asked.
+        try_offloads(&queues[0].file, ledger)
+            .map_err(|error| KernelError::io(format!("switch off offloads of {name}"), error))?;
         let ifindex = nix::net::if_::if_nametoindex(name)
             .map_err(|errno| KernelError::io(format!("find interface {name}"), errno))?;
-        configure(ifindex, program)
-            .map_err(|error| KernelError::io(format!("set up {name}"), error))?;
-        Ok(Self { queues, name: name.to_owned(), ifindex, cuts_datagrams })
+        let failed = |error| KernelError::io(format!("set up {name}"), error);
+        let tried = drops(ifindex).map_err(failed)?;
+        configure(ifindex, program).map_err(failed)?;
+        Ok(Self { queues, name: name.to_owned(), ifindex, tried })
     }
 
     /// The device's name.
@@ -118,16 +140,23 @@ impl Tun {
         &self.name
     }
 
-    /// Whether the kernel takes and hands out super-packets of UDP on it (Linux 6.2).
-    #[must_use]
-    pub const fn cuts_datagrams(&self) -> bool {
-        self.cuts_datagrams
-    }
-
     /// The device's index.
     #[must_use]
     pub const fn ifindex(&self) -> u32 {
         self.ifindex
+    }
+
+    /// What the kernel dropped at the device.
+    ///
+    /// # Errors
+    /// As netlink; `ENODEV` once the device was deleted by somebody.
+    pub fn drops(&self) -> io::Result<TunDrops> {
+        let (now, tried) = (drops(self.ifindex)?, self.tried);
+        Ok(TunDrops {
+            queue: now.queue.saturating_sub(tried.queue),
+            stack: now.stack.saturating_sub(tried.stack),
+            malformed: now.malformed.saturating_sub(tried.malformed),
+        })
     }
 
     /// The queue of a thread, the engine's being number 0.
@@ -139,12 +168,15 @@ impl Tun {
 
 /// One queue of a TUN device. A clone is the same queue.
 #[derive(Clone)]
-pub struct TunQueue(Arc<File>);
+pub struct TunQueue {
+    file: Arc<File>,
+    ledger: Arc<Ledger>,
+}
 
 /// The same queue, not one that is alike.
 impl PartialEq for TunQueue {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        Arc::ptr_eq(&self.file, &other.file)
     }
 }
 
@@ -156,22 +188,36 @@ impl TunQueue {
     /// # Errors
     /// `WouldBlock` if there is none; `EBADFD` once the device was deleted by somebody.
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self.0).read(buf)
+        (&*self.file).read(buf)
     }
 
-    /// Hands one packet to the local stack: vnet header and IP packet, in as many pieces as the
-    /// caller has them in.
+    /// Hands one inner packet, maybe merged from many, to the local stack. If the kernel refuses it
+    /// as such, its packets are written one by one, and the ledger says that no more are to be
+    /// merged. What is not taken is counted there.
+    pub fn deliver(&self, gather: &Gather<'_>) {
+        deliver::deliver(gather, &self.ledger, |slices| self.writev(slices));
+    }
+
+    /// The same with one packet: vnet header and IP packet, in as many pieces as the caller has
+    /// them in.
+    pub fn deliver_parts(&self, parts: &[IoSlice<'_>]) {
+        if let Err(error) = self.writev(parts) {
+            self.ledger.losses.add(Place::Deliver, 1, &error);
+        }
+    }
+
+    /// Writes one packet: vnet header and IP packet, in as many pieces as the caller has them in.
     ///
     /// # Errors
     /// `EINVAL` for a vnet header that does not fit the packet, `EIO` while the device is down.
     pub fn writev(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self.0).write_vectored(parts)
+        (&*self.file).write_vectored(parts)
     }
 }
 
 impl AsFd for TunQueue {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.file.as_fd()
     }
 }
 
@@ -188,8 +234,8 @@ fn open_device() -> Result<File, KernelError> {
         })
 }
 
-/// Makes the device, or one more queue of it. Whether the kernel knows super-packets of UDP.
-fn create(file: &File, name: &str, one_of_many: bool) -> Result<bool, KernelError> {
+/// Makes the device, or one more queue of it.
+fn create(file: &File, name: &str, one_of_many: bool) -> Result<(), KernelError> {
     let many = if one_of_many { libc::IFF_MULTI_QUEUE } else { 0 };
     let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | many;
     let mut request = InterfaceRequest {
@@ -210,16 +256,81 @@ fn create(file: &File, name: &str, one_of_many: bool) -> Result<bool, KernelErro
             _ => KernelError::io(format!("make the TUN device {name}"), errno),
         },
     )?;
-    let offload = |features: u32| {
+    Ok(())
+}
+
+/// Before the device is up: then nothing comes of what is written to try it.
+fn try_offloads(file: &File, ledger: &Ledger) -> io::Result<()> {
+    let knows_datagrams = features::settle(ledger, |mask| {
         // SAFETY: the argument of this request is a number, not a pointer.
-        unsafe { set_offload(file.as_raw_fd(), features.cast_signed()) }
-    };
-    if offload(OFFLOADS | UDP_OFFLOADS).is_ok() {
-        return Ok(true);
+        let set = unsafe { set_offload(file.as_raw_fd(), mask.cast_signed()) };
+        set.map(drop).map_err(io::Error::from)
+    })?;
+    if !knows_datagrams {
+        ledger.refused(Offload::MergeUdp, &io::Error::from_raw_os_error(libc::EINVAL));
     }
-    offload(OFFLOADS)
-        .map_err(|errno| KernelError::io(format!("switch on offloads of {name}"), errno))?;
-    Ok(false)
+    for (offload, packet) in [(Offload::MergeTcp, probe(6)), (Offload::MergeUdp, probe(17))] {
+        // A packet that would do is refused because the device is down (EIO).
+        match (&mut &*file).write(&packet) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+                ledger.refused(offload, &error);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A super-packet of two segments of one byte, from and to nobody.
+fn probe(protocol: u8) -> Vec<u8> {
+    let (kind, upper_len, checksum) =
+        if protocol == 6 { (GsoKind::TcpV4, 20_u8, 16) } else { (GsoKind::UdpDatagrams, 8, 6) };
+    let header_len = 20 + u16::from(upper_len);
+    let vnet = VnetHeader {
+        partial: Some(PartialChecksum { start: 20, offset: checksum }),
+        gso: Some(Gso { kind, size: 1, ecn: false }),
+        hdr_len: header_len,
+        ..VnetHeader::default()
+    };
+    let mut packet = vnet.emit().to_vec();
+    let mut ip = [0; 20];
+    (ip[0], ip[3], ip[8], ip[9]) = (0x45, 22 + upper_len, 1, protocol);
+    packet.extend_from_slice(&ip);
+    let mut upper = vec![0; usize::from(upper_len)];
+    if protocol == 6 {
+        upper[12] = 0x50;
+    } else {
+        upper[5] = upper_len + 2;
+    }
+    packet.extend_from_slice(&upper);
+    packet.extend_from_slice(&[0; 2]);
+    packet
+}
+
+/// `RTM_GETLINK` of one device.
+fn drops(ifindex: u32) -> io::Result<TunDrops> {
+    /// `IFLA_STATS64`, and places of its words: received is what we wrote, sent what we read.
+    const STATS: u16 = 23;
+    const STACK: usize = 6;
+    const QUEUE: usize = 7;
+    const MALFORMED: usize = 13;
+    let socket = netlink::open(NETLINK_ROUTE)?;
+    let mut header = [0; 16];
+    header[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    let mut writer = Writer::default();
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK;
+    let flags = u16::try_from(flags).expect("invariant: flags of a header of 16 bits");
+    writer.message(libc::RTM_GETLINK, flags, 1, &header, |_| ());
+    let replies = netlink::request(&socket, &writer)?;
+    let stats = replies.iter().filter_map(|body| body.get(16..)).find_map(|body| {
+        attributes(body).find(|(kind, _)| *kind == STATS).map(|(_, value)| value.to_vec())
+    });
+    let stats = stats.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
+    let word = |at: usize| {
+        let bytes = stats.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok());
+        bytes.map_or(0, u64::from_ne_bytes)
+    };
+    Ok(TunDrops { queue: word(QUEUE), stack: word(STACK), malformed: word(MALFORMED) })
 }
 
 /// Addresses off, checks loosened, then up: an IPv6 address would be made in the moment of going up.

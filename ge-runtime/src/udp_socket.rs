@@ -1,12 +1,21 @@
 //! The data sockets: sealed datagrams out and in, many per system call.
 //!
-//! One [`DatagramRun`] is one `sendmsg` with `UDP_SEGMENT`; the kernel, or the network card, cuts
-//! it. Received datagrams of one flow come glued together by `UDP_GRO`, with the size at which to
-//! cut. Path MTU is the engine's business: DF is set and the kernel's own opinion is not asked
+//! One [`DatagramRun`] is one `sendmsg` with `UDP_SEGMENT`, or a few; the kernel, or the network
+//! card, cuts it. Received datagrams of one flow come glued together by `UDP_GRO`, with the size at
+//! which to cut. Where the kernel has neither, or it is switched off, each goes by itself. Path MTU is the engine's business: DF is set and the kernel's own opinion is not asked
 //! (`IP_PMTUDISC_PROBE`), because it may rest on ICMP that nobody authenticated.
 
+mod probe;
+mod transfer;
+
+pub use probe::probe_segments;
+pub use transfer::is_too_big;
+
 use crate::error::KernelError;
-use crate::sockopt::{set_buffers, set_int, steer_by_lane};
+use crate::ledger::{Ledger, Place};
+use crate::offload::Offload;
+use crate::patience::Patience;
+use crate::sockopt::{SocketMemory, set_buffers, set_int, socket_memory, steer_by_lane};
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun};
@@ -17,19 +26,15 @@ use nix::sys::socket::{
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use transfer::{Kernel, transfer};
 
 /// Longest receive: what `UDP_GRO` glues together at most. A shorter buffer would lose the tail.
 pub const RECEIVE_LEN: usize = 65_535;
 
 /// Socket buffers, in bytes. At 10 Gbit/s it is 6 ms: one late wake-up of the event loop.
 const SOCKET_BUFFER: usize = 8 << 20;
-
-/// Datagrams in one `sendmsg` (`UDP_MAX_SEGMENTS` before Linux 6.9; 128 since).
-const SEGMENTS: usize = 64;
-
-/// Bytes in one `sendmsg`: the largest UDP payload of IPv4 (RFC 791, RFC 768).
-const PAYLOAD: usize = 65_535 - 20 - 8;
 
 /// Errors about an earlier datagram that may sit before one that was received.
 const PENDING_ERRORS: usize = 16;
@@ -52,8 +57,23 @@ struct ControlRoom([u8; 128]);
 /// A data socket of one IP version.
 pub struct UdpSocket {
     fd: OwnedFd,
-    /// Cleared for good when the kernel shows that it cannot segment.
-    segmentation: AtomicBool,
+    ledger: Arc<Ledger>,
+    /// Datagrams in one call; one for good when the kernel shows that it cannot segment.
+    at_once: AtomicUsize,
+    patience: Patience,
+}
+
+/// Where a run goes, as `sendmsg` wants it.
+enum Route {
+    V4(libc::in_pktinfo, SockaddrStorage, u8),
+    V6(libc::in6_pktinfo, SockaddrStorage, i32),
+}
+
+/// One run on its way.
+struct Sending<'a> {
+    socket: &'a UdpSocket,
+    route: &'a Route,
+    first_error: Option<io::Error>,
 }
 
 impl UdpSocket {
@@ -61,8 +81,8 @@ impl UdpSocket {
     ///
     /// # Errors
     /// [`KernelError::AnotherAgent`] if the port is taken; no permission for the mark.
-    pub fn bind_v4(port: u16, mark: u32) -> Result<Self, KernelError> {
-        open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark, false)
+    pub fn bind_v4(port: u16, mark: u32, ledger: &Arc<Ledger>) -> Result<Self, KernelError> {
+        open(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)), mark, ledger, false)
             .map_err(|error| refusal(port, error))
     }
 
@@ -70,8 +90,12 @@ impl UdpSocket {
     ///
     /// # Errors
     /// As [`UdpSocket::bind_v4`].
-    pub fn bind_v6(port: u16, mark: u32) -> Result<Option<Self>, KernelError> {
-        match open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark, false) {
+    pub fn bind_v6(
+        port: u16,
+        mark: u32,
+        ledger: &Arc<Ledger>,
+    ) -> Result<Option<Self>, KernelError> {
+        match open(SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), mark, ledger, false) {
             Ok(socket) => Ok(Some(socket)),
             Err(error)
                 if matches!(
@@ -101,7 +125,7 @@ impl UdpSocket {
         let address = socket_addr(&address)
             .ok_or_else(|| failed(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)))?;
         setsockopt(&self.fd, sockopt::ReusePort, &true).map_err(|errno| failed(errno.into()))?;
-        let others = (1..workers).map(|_| open(address, mark, true));
+        let others = (1..workers).map(|_| open(address, mark, &self.ledger, true));
         let others = others.collect::<io::Result<Vec<Self>>>().map_err(failed)?;
         steer_by_lane(&self.fd, workers).map_err(failed)?;
         Ok(others)
@@ -110,10 +134,11 @@ impl UdpSocket {
     /// Sends the datagrams of a run, in order.
     ///
     /// Where the kernel cannot segment (`EIO`, `EINVAL`), the same datagrams go out one by one, and
-    /// so do all later ones.
+    /// so do all later ones. Where its queue is full it is given a moment ([`Patience`]). Whatever
+    /// is not sent is counted in the ledger, by its error.
     ///
     /// # Errors
-    /// The rest of the run is lost with each of them:
+    /// The first; what could be sent was sent all the same.
     /// - `EMSGSIZE`: a datagram is larger than the interface's MTU ([`is_too_big`]).
     /// - `WouldBlock`, `ENOBUFS`: a queue is full.
     /// - `EINVAL`: the run has no addresses, or of two IP versions.
@@ -122,24 +147,25 @@ impl UdpSocket {
         if run.bytes.is_empty() || run.segment == 0 {
             return Ok(());
         }
+        let route = match Route::of(run) {
+            Ok(route) => route,
+            Err(error) => {
+                self.ledger.losses.add(Place::Send, run.count() as u64, &error);
+                return Err(error);
+            }
+        };
+        let mut sending = Sending { socket: self, route: &route, first_error: None };
         let segment = run.segment.min(run.bytes.len());
-        let whole = (PAYLOAD / segment).clamp(1, SEGMENTS) * segment;
-        for part in run.bytes.chunks(whole) {
-            if part.len() <= segment || !self.segmentation.load(Ordering::Relaxed) {
-                self.send_singly(run, part, segment)?;
-                continue;
-            }
-            match self.send_one(run, part, u16::try_from(segment).ok()) {
-                Err(error) if is_segmentation_refusal(&error) => {
-                    // Older kernels say EINVAL for a datagram above the MTU too; then the single
-                    // ones fail as well, and segmentation is not to blame.
-                    self.send_singly(run, part, segment)?;
-                    self.segmentation.store(false, Ordering::Relaxed);
-                }
-                result => result?,
-            }
-        }
-        Ok(())
+        transfer(&mut sending, &run.bytes, segment, self.at_once.load(Ordering::Relaxed));
+        sending.first_error.map_or(Ok(()), Err)
+    }
+
+    /// Sizes of its buffers, and what it dropped because they were full.
+    ///
+    /// # Errors
+    /// As `getsockopt`.
+    pub fn memory(&self) -> io::Result<SocketMemory> {
+        socket_memory(&self.fd)
     }
 
     /// Receives what is there into `buf`, which should hold [`RECEIVE_LEN`] bytes.
@@ -158,48 +184,6 @@ impl UdpSocket {
             }
         }
         result
-    }
-
-    fn send_singly(&self, run: &DatagramRun, part: &[u8], segment: usize) -> io::Result<()> {
-        part.chunks(segment).try_for_each(|datagram| self.send_one(run, datagram, None))
-    }
-
-    fn send_one(&self, run: &DatagramRun, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
-        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
-        let (Some(from), Some((to, port))) = (run.from, run.to) else { return Err(invalid()) };
-        let interface = run.interface.map_or(0, |interface| interface.0);
-        let mut control = Vec::with_capacity(3);
-        if let Some(segment) = &segment {
-            control.push(ControlMessage::UdpGsoSegments(segment));
-        }
-        let (info4, info6, class);
-        let to = match (from.0, to.0) {
-            (IpAddr::V4(from), IpAddr::V4(to)) => {
-                info4 = libc::in_pktinfo {
-                    ipi_ifindex: interface.cast_signed(),
-                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
-                    ipi_addr: libc::in_addr { s_addr: 0 },
-                };
-                control.push(ControlMessage::Ipv4PacketInfo(&info4));
-                control.push(ControlMessage::Ipv4Tos(&run.tos));
-                SocketAddr::from((to, port))
-            }
-            (IpAddr::V6(from), IpAddr::V6(to)) => {
-                info6 = libc::in6_pktinfo {
-                    ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
-                    ipi6_ifindex: interface,
-                };
-                class = i32::from(run.tos);
-                control.push(ControlMessage::Ipv6PacketInfo(&info6));
-                control.push(ControlMessage::Ipv6TClass(&class));
-                SocketAddr::from(SocketAddrV6::new(to, port, 0, 0))
-            }
-            _ => return Err(invalid()),
-        };
-        let to = SockaddrStorage::from(to);
-        let bytes = [IoSlice::new(bytes)];
-        sendmsg(self.fd.as_raw_fd(), &bytes, &control, MsgFlags::empty(), Some(&to))?;
-        Ok(())
     }
 
     fn recv_once(&self, buf: &mut [u8]) -> io::Result<Received> {
@@ -249,19 +233,91 @@ impl AsFd for UdpSocket {
     }
 }
 
-/// Whether a send failed because a datagram is larger than the interface's MTU.
-#[must_use]
-pub fn is_too_big(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EMSGSIZE)
+impl Route {
+    fn of(run: &DatagramRun) -> io::Result<Self> {
+        let invalid = || io::Error::from_raw_os_error(libc::EINVAL);
+        let (Some(from), Some((to, port))) = (run.from, run.to) else { return Err(invalid()) };
+        let interface = run.interface.map_or(0, |interface| interface.0);
+        match (from.0, to.0) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                let info = libc::in_pktinfo {
+                    ipi_ifindex: interface.cast_signed(),
+                    ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(from.octets()) },
+                    ipi_addr: libc::in_addr { s_addr: 0 },
+                };
+                Ok(Self::V4(info, SocketAddr::from((to, port)).into(), run.tos))
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                let info = libc::in6_pktinfo {
+                    ipi6_addr: libc::in6_addr { s6_addr: from.octets() },
+                    ipi6_ifindex: interface,
+                };
+                let to = SocketAddr::from(SocketAddrV6::new(to, port, 0, 0));
+                Ok(Self::V6(info, to.into(), i32::from(run.tos)))
+            }
+            _ => Err(invalid()),
+        }
+    }
+
+    fn send(&self, fd: &OwnedFd, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
+        let mut control = Vec::with_capacity(3);
+        if let Some(segment) = &segment {
+            control.push(ControlMessage::UdpGsoSegments(segment));
+        }
+        let to = match self {
+            Self::V4(info, to, tos) => {
+                control.push(ControlMessage::Ipv4PacketInfo(info));
+                control.push(ControlMessage::Ipv4Tos(tos));
+                to
+            }
+            Self::V6(info, to, class) => {
+                control.push(ControlMessage::Ipv6PacketInfo(info));
+                control.push(ControlMessage::Ipv6TClass(class));
+                to
+            }
+        };
+        let bytes = [IoSlice::new(bytes)];
+        sendmsg(fd.as_raw_fd(), &bytes, &control, MsgFlags::empty(), Some(to))?;
+        Ok(())
+    }
 }
 
-fn open(address: SocketAddr, mark: u32, shared: bool) -> io::Result<UdpSocket> {
+impl Kernel for Sending<'_> {
+    fn send(&mut self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
+        let Self { socket, route, .. } = self;
+        socket.patience.send(&socket.fd, || route.send(&socket.fd, bytes, segment))
+    }
+
+    fn lost(&mut self, datagrams: usize, error: &io::Error) {
+        self.socket.ledger.losses.add(Place::Send, datagrams as u64, error);
+        self.first_error.get_or_insert_with(|| match error.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => error.kind().into(),
+        });
+    }
+
+    fn cannot_cut(&mut self, error: &io::Error, datagrams: usize) {
+        self.socket.at_once.store(1, Ordering::Relaxed);
+        self.socket.ledger.fell_back(Offload::UdpSend, error, datagrams as u64);
+    }
+}
+
+fn open(
+    address: SocketAddr,
+    mark: u32,
+    ledger: &Arc<Ledger>,
+    shared: bool,
+) -> io::Result<UdpSocket> {
     let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Mark, &mark)?;
     set_buffers(&fd, SOCKET_BUFFER)?;
-    setsockopt(&fd, sockopt::UdpGroSegment, &true)?;
+    if !ledger.is_off(Offload::UdpReceive)
+        && let Err(errno) = setsockopt(&fd, sockopt::UdpGroSegment, &true)
+    {
+        ledger.refused(Offload::UdpReceive, &errno.into());
+    }
     if address.is_ipv4() {
         setsockopt(&fd, sockopt::Ipv4PacketInfo, &true)?;
         setsockopt(&fd, sockopt::IpRecvTos, &true)?;
@@ -276,7 +332,13 @@ fn open(address: SocketAddr, mark: u32, shared: bool) -> io::Result<UdpSocket> {
         setsockopt(&fd, sockopt::ReusePort, &true)?;
     }
     bind(fd.as_raw_fd(), &SockaddrStorage::from(address))?;
-    Ok(UdpSocket { fd, segmentation: AtomicBool::new(true) })
+    let at_once = if ledger.is_on(Offload::UdpSend) { ledger.segments() } else { 1 };
+    Ok(UdpSocket {
+        fd,
+        ledger: Arc::clone(ledger),
+        at_once: AtomicUsize::new(usize::try_from(at_once).unwrap_or(1)),
+        patience: Patience::default(),
+    })
 }
 
 fn refusal(port: u16, error: io::Error) -> KernelError {
@@ -289,10 +351,6 @@ fn refusal(port: u16, error: io::Error) -> KernelError {
 fn socket_addr(address: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
-}
-
-fn is_segmentation_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL))
 }
 
 fn is_pending_error(error: &io::Error) -> bool {

@@ -22,7 +22,9 @@ fn loopback() -> IpAddr {
 fn questions_are_answered_in_turn_on_one_connection() {
     let agent = Agent::start("clear");
     let mut client = Client::connect(agent.socket()).unwrap();
-    let Answer::Status(status) = client.ask(&Request::Status {}).unwrap() else { panic!() };
+    let Answer::Status(status) = client.ask(&Request::Status { details: false }).unwrap() else {
+        panic!()
+    };
     assert_eq!((status.counts.clear, status.flows.len()), (1, 1));
     let none =
         client.ask(&Request::Flows { verdict: Some(Verdict::Dropped), would_drop: false }).unwrap();
@@ -86,7 +88,7 @@ fn garbage_ends_the_connection_and_changes_nothing() {
     }
     assert!(agent.is_running());
     let mut client = Client::connect(agent.socket()).unwrap();
-    assert!(client.ask(&Request::Status {}).is_ok());
+    assert!(client.ask(&Request::Status { details: false }).is_ok());
 }
 
 #[test]
@@ -96,7 +98,7 @@ fn half_a_request_changes_nothing() {
     stream.write_all(b"{\"request\":\"stop\"").unwrap();
     drop(stream);
     let mut client = Client::connect(agent.socket()).unwrap();
-    assert!(client.ask(&Request::Status {}).is_ok());
+    assert!(client.ask(&Request::Status { details: false }).is_ok());
     assert!(agent.is_running());
 }
 
@@ -107,7 +109,7 @@ fn more_programs_than_places_are_told_so() {
     let mut idle = Vec::new();
     let refused = loop {
         let mut client = Client::connect(agent.socket()).unwrap();
-        match client.ask(&Request::Status {}) {
+        match client.ask(&Request::Status { details: false }) {
             Ok(_) => idle.push(client),
             Err(error) => break error,
         }
@@ -136,7 +138,7 @@ fn a_live_agent_is_left_alone() {
     assert!(matches!(error, RunError::AnotherAgent { .. }), "{error}");
     assert!(error.to_string().starts_with("another agent is running on this host"));
     let mut client = Client::connect(agent.socket()).unwrap();
-    assert!(client.ask(&Request::Status {}).is_ok());
+    assert!(client.ask(&Request::Status { details: false }).is_ok());
 }
 
 #[test]

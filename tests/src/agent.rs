@@ -172,6 +172,12 @@ impl Agent {
         self.extra.extend(args.iter().map(|&arg| arg.to_owned()));
     }
 
+    /// Gives `run` these arguments instead of those that were added.
+    pub fn set_args(&mut self, args: &[&str]) {
+        self.extra.clear();
+        self.add_args(args);
+    }
+
     /// Starts it and waits until it is enrolled and its hook stands.
     ///
     /// # Errors
@@ -285,6 +291,16 @@ impl Agent {
     /// If it fails or prints something else.
     pub fn status(&self) -> Result<Value> {
         serde_json::from_str(&self.ges(&["status", "--json"])?).context("ges status --json")
+    }
+
+    /// `details` of `ges status --details --json`.
+    ///
+    /// # Errors
+    /// If it fails or prints something else.
+    pub fn details(&self) -> Result<Value> {
+        let text = self.ges(&["status", "--details", "--json"])?;
+        let status: Value = serde_json::from_str(&text).context("ges status --details --json")?;
+        Ok(status["details"].clone())
     }
 
     /// The row of the flow to `remote`, if there is one; where a router has several, the first.

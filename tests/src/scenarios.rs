@@ -11,6 +11,7 @@ pub(crate) mod lifecycle;
 pub(crate) mod matrix;
 pub(crate) mod moving;
 pub(crate) mod mtu;
+pub(crate) mod offloads;
 pub(crate) mod outsider;
 pub(crate) mod path_change;
 pub(crate) mod paths;

@@ -2,11 +2,12 @@
 //! of `ge-core/tests/packets`.
 
 use crate::properties;
-use ge_core::io::VNET_LEN;
+use ge_core::io::{ETHERNET_LEN, VNET_LEN};
 use ge_core::limits::MESSAGE_MAX;
 use ge_core::now::Instant;
 use ge_core::reassembly::{EchoReassembly, Reassembled};
 use ge_core::translate::{Place, translate};
+use ge_core::unmerge::{unmerge, unmerge_frame};
 use ge_core::wire::dprp::MAGIC;
 use ge_core::wire::icmp::ECHO_LEN;
 use ge_core::wire::ip::{Fragment, parse};
@@ -56,12 +57,22 @@ pub fn vnet_hdr(data: &[u8]) {
     properties::vnet_hdr(data);
 }
 
-/// `| limit 16 | vnet header 10 | packet |`: cut, and put together again.
+/// `| limit 16 | vnet header 10 | packet |`: cut, and put together again; and taken apart as what a
+/// kernel refused, as a packet and as a captured frame.
 pub fn segment(data: &[u8]) {
     let Some((limit, rest)) = data.split_first_chunk::<2>() else { return };
     let Some((vnet, packet)) = rest.split_at_checked(VNET_LEN) else { return };
     let Ok(vnet) = VnetHeader::parse(vnet) else { return };
     properties::segment(&vnet, packet, usize::from(u16::from_be_bytes(*limit)));
+    let mut pieces = 0;
+    if let Ok(count) = unmerge(&vnet, packet, &mut |piece, bytes| {
+        pieces += 1;
+        assert!(piece.gso.is_none() && bytes.len() <= packet.len());
+    }) {
+        assert_eq!(count, pieces);
+    }
+    let frame = [&rest[..VNET_LEN], &[0; ETHERNET_LEN], packet].concat();
+    let _ = unmerge_frame(&frame, &mut |bytes| assert!(bytes.len() > ETHERNET_LEN));
 }
 
 /// Arrived packets, `| length 16 | packet |` each: what comes out whole is one packet of the size

@@ -17,6 +17,4 @@ pub enum Update {
     Send(FlowKey, SessionIndex),
     /// The flow's packets are the engine's matter again.
     Forget(HostPair),
-    /// Whether opened datagrams of one UDP flow are merged.
-    MergeDatagrams(bool),
 }

@@ -254,3 +254,43 @@ fn datagrams_with_a_complete_checksum_or_for_a_kernel_that_cannot_cut_them_stay_
     coalescer.flush(&packet, &mut |_| panic!("nothing was kept"));
     assert_eq!(count, 3);
 }
+
+#[test]
+fn fragments_options_and_extension_headers_stay_alone() {
+    let three = |change: &dyn Fn(&mut Vec<u8>), pair| {
+        let mut packets: Vec<_> = (0..3).map(|i| segment(pair, i * 100, 100, ACK)).collect();
+        packets.iter_mut().for_each(change);
+        packets
+    };
+    let grow = |packet: &mut Vec<u8>, at: usize, bytes: &[u8], length: usize| {
+        packet.splice(at..at, bytes.iter().copied());
+        let more = u16::from_be_bytes([packet[length], packet[length + 1]]) + bytes.len() as u16;
+        packet[length..length + 2].copy_from_slice(&more.to_be_bytes());
+    };
+    let cases = [
+        ("a fragment", three(&|packet| packet[6] = 0x20, v4())),
+        (
+            "options",
+            three(
+                &|packet| {
+                    packet[0] = 0x46;
+                    grow(packet, 20, &[1; 4], 2);
+                },
+                v4(),
+            ),
+        ),
+        (
+            "an extension header",
+            three(
+                &|packet| {
+                    packet[6] = 0;
+                    grow(packet, 40, &[6, 0, 1, 4, 0, 0, 0, 0], 4);
+                },
+                v6(),
+            ),
+        ),
+    ];
+    for (what, packets) in cases {
+        assert_eq!(pieces(&packets), [1, 1, 1], "{what}");
+    }
+}

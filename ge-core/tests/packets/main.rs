@@ -14,4 +14,5 @@ mod properties;
 mod reference;
 mod round_trip;
 mod segment;
+mod unmerge;
 mod vnet;

@@ -9,7 +9,9 @@ use crate::exit::Exit;
 use crate::key_client::Directory;
 use crate::metrics::Metrics;
 use crate::program::Program;
-use crate::report::{EchoReport, FlowsReport, ProbeReport, SharedFacts, StatusReport, Verdict};
+use crate::report::{
+    DetailsReport, EchoReport, FlowsReport, ProbeReport, SharedFacts, StatusReport, Verdict,
+};
 use ge_core::io::Snapshot;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -53,7 +55,8 @@ impl Console {
     /// The metrics as OpenMetrics text.
     pub async fn metrics(&self) -> Result<String, Refusal> {
         let snapshot = self.snapshot().await?;
-        Ok(self.metrics.encode(&snapshot, &self.facts.get(), SystemTime::now()))
+        let details = self.details(&snapshot).await?;
+        Ok(self.metrics.encode(&snapshot, &self.facts.get(), &details, SystemTime::now()))
     }
 
     /// The whole picture.
@@ -62,10 +65,24 @@ impl Console {
         Ok(StatusReport::new(&snapshot, &self.facts.get(), SystemTime::now()))
     }
 
+    async fn status_with_details(&self) -> Result<StatusReport, Refusal> {
+        let snapshot = self.snapshot().await?;
+        let report = StatusReport::new(&snapshot, &self.facts.get(), SystemTime::now());
+        Ok(StatusReport { details: Some(self.details(&snapshot).await?), ..report })
+    }
+
+    async fn details(&self, snapshot: &Snapshot) -> Result<DetailsReport, Refusal> {
+        let kernel = answered(ENGINE_PATIENCE, self.engine.kernel()).await?;
+        Ok(DetailsReport::new(&self.facts.ledger(), kernel, snapshot))
+    }
+
     async fn try_answer(&self, request: Request, access: Access) -> Result<Answer, Refusal> {
         permit(&request, access, self.facts.get().program)?;
         Ok(match request {
-            Request::Status {} => Answer::Status(Box::new(self.status().await?)),
+            Request::Status { details: false } => Answer::Status(Box::new(self.status().await?)),
+            Request::Status { details: true } => {
+                Answer::Status(Box::new(self.status_with_details().await?))
+            }
             Request::Flows { verdict, would_drop } => self.flows(verdict, would_drop).await?,
             Request::Probe { address } => self.probe(address).await?,
             Request::Trace { source, destination } => self.trace(source, destination).await?,
@@ -118,7 +135,7 @@ impl Console {
 fn permit(request: &Request, access: Access, program: Program) -> Result<(), Refusal> {
     let (needed, who) = match request {
         Request::Stop {} => (Access::Full, "only root or the agent's own user may stop it".into()),
-        Request::Status {}
+        Request::Status { .. }
         | Request::Flows { .. }
         | Request::Probe { .. }
         | Request::Trace { .. }

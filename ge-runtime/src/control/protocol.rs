@@ -17,7 +17,11 @@ pub const ANSWER_MAX: usize = 64 * 1024 * 1024;
 #[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
     /// The whole picture.
-    Status {},
+    Status {
+        /// Also what the packet path does with the kernel.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        details: bool,
+    },
     /// PIT rows.
     Flows {
         /// Only rows with this verdict.
@@ -140,7 +144,8 @@ mod tests {
     fn requests_read_as_written() {
         let address = "2001:db8::1".parse().unwrap();
         let requests = [
-            Request::Status {},
+            Request::Status { details: false },
+            Request::Status { details: true },
             Request::Flows { verdict: None, would_drop: false },
             Request::Flows { verdict: Some(Verdict::Dropped), would_drop: true },
             Request::Probe { address },
@@ -159,7 +164,9 @@ mod tests {
 
     #[test]
     fn lines_that_other_versions_send_keep_their_meaning() {
-        assert_eq!(parse_request(br#"{"request":"status"}"#).unwrap(), Request::Status {});
+        let status = Request::Status { details: false };
+        assert_eq!(parse_request(br#"{"request":"status"}"#).unwrap(), status);
+        assert_eq!(serde_json::to_string(&status).unwrap(), r#"{"request":"status"}"#);
         let flows = parse_request(b"{\"request\":\"flows\"}\n").unwrap();
         assert_eq!(flows, Request::Flows { verdict: None, would_drop: false });
     }

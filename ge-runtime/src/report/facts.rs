@@ -3,6 +3,7 @@
 //! The parts that learn these things (server client, interface watch) write them here; reports
 //! read them. One lock, held for a copy.
 
+use crate::ledger::Ledger;
 use crate::options::{Prefix, RunOptions};
 use crate::program::Program;
 use ge_core::Role;
@@ -64,13 +65,16 @@ pub struct ServerFacts {
 
 /// [`Facts`] that several threads write and read.
 #[derive(Clone)]
-pub struct SharedFacts(Arc<Mutex<Facts>>);
+pub struct SharedFacts {
+    facts: Arc<Mutex<Facts>>,
+    ledger: Arc<Ledger>,
+}
 
 impl SharedFacts {
     /// An agent with these options that starts now.
     #[must_use]
     pub fn new(started: SystemTime, options: &RunOptions) -> Self {
-        Self(Arc::new(Mutex::new(Facts {
+        let facts = Facts {
             program: options.program,
             started,
             interfaces: Vec::new(),
@@ -79,7 +83,15 @@ impl SharedFacts {
             server: ServerFacts { url: options.server.clone(), ..ServerFacts::default() },
             memory_fault: None,
             names: Vec::new(),
-        })))
+        };
+        let ledger = Arc::new(Ledger::new(options.offloads));
+        Self { facts: Arc::new(Mutex::new(facts)), ledger }
+    }
+
+    /// What becomes of offloads, and of packets that the kernel does not take.
+    #[must_use]
+    pub fn ledger(&self) -> Arc<Ledger> {
+        Arc::clone(&self.ledger)
     }
 
     /// A copy for a report.
@@ -139,7 +151,7 @@ impl SharedFacts {
 
     fn lock(&self) -> MutexGuard<'_, Facts> {
         // A writer cannot leave the facts half written: each stores one value.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,13 +7,17 @@ use super::port::{Port, direction};
 use crate::error::KernelError;
 use crate::forwarding;
 use crate::hook::{Guard, Hook, HookConfig, HookedInterface, RouterConfig};
+use crate::ledger::{Ledger, Place};
 use crate::links::{self, Link, LinkWatch};
 use crate::message_socket::MessageSocket;
+use crate::offload::Offload;
 use crate::options::RunOptions;
 use crate::packet_socket::PacketSocket;
 use crate::program::Program;
-use crate::tun::{Tun, TunQueue};
-use crate::udp_socket::UdpSocket;
+use crate::report::{KernelReport, SocketReport, TunReport};
+use crate::tun::Tun;
+use crate::udp_socket::{UdpSocket, probe_segments};
+use ge_core::coalesce::Gather;
 use ge_core::flow::Direction;
 use ge_core::io::{DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN};
 use ge_core::limits::{DATA_PORT, MARK};
@@ -22,7 +26,7 @@ use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 /// The hook, shared with the control plane: it lets the agent's own connections to the
 /// management server through. `None` once it was taken away.
@@ -42,10 +46,11 @@ impl Attached {
         program: Program,
         number: usize,
         workers: u8,
+        ledger: &Arc<Ledger>,
     ) -> Result<Self, KernelError> {
         let name = format!("{}{number}", program.name());
-        let tun = Tun::open_queues(&name, program, workers)?;
-        let packets = PacketSocket::open(info.interface.0, MARK)?;
+        let tun = Tun::open_queues(&name, program, workers, ledger)?;
+        let packets = PacketSocket::open(info.interface.0, MARK, ledger)?;
         Ok(Self { interface: info.interface, info, tun, packets })
     }
 
@@ -70,21 +75,16 @@ impl Attached {
 
     /// Puts a captured frame back where it was going, in clear.
     pub(super) fn put_back(&self, frame: &[u8]) {
-        if let Err(error) = self.packets.put_back(frame) {
-            debug!(%error, "a frame was not put back");
-        }
+        // What was not taken is counted.
+        let _ = self.packets.put_back(frame);
     }
 
     /// Hands a captured frame's IP packet to the local stack.
     pub(super) fn deliver(&self, frame: &[u8]) {
         let Some(vnet) = vnet_for_stack(frame) else { return };
-        self.write(&[IoSlice::new(&vnet), IoSlice::new(&frame[VNET_LEN + ETHERNET_LEN..])]);
-    }
-
-    fn write(&self, slices: &[IoSlice<'_>]) {
-        if let Err(error) = self.tun.queue(0).writev(slices) {
-            warn!(%error, "TUN write failed");
-        }
+        self.tun
+            .queue(0)
+            .deliver_parts(&[IoSlice::new(&vnet), IoSlice::new(&frame[VNET_LEN + ETHERNET_LEN..])]);
     }
 }
 
@@ -93,6 +93,7 @@ pub(super) type DataSockets = (UdpSocket, Option<UdpSocket>);
 
 pub(super) struct Devices {
     program: Program,
+    ledger: Arc<Ledger>,
     pub(super) attached: Vec<Attached>,
     pub(super) data_v4: UdpSocket,
     /// `None` where the kernel has no IPv6.
@@ -132,8 +133,9 @@ impl Devices {
             };
             forwarding::require(&offered)?;
         }
-        UdpSocket::bind_v4(DATA_PORT, MARK)?;
-        UdpSocket::bind_v6(DATA_PORT, MARK)?;
+        let ledger = Arc::new(Ledger::new(options.offloads));
+        UdpSocket::bind_v4(DATA_PORT, MARK, &ledger)?;
+        UdpSocket::bind_v6(DATA_PORT, MARK, &ledger)?;
         MessageSocket::open(MARK, options.program)?;
         Ok(())
     }
@@ -146,6 +148,7 @@ impl Devices {
         servers: &[SocketAddr],
         mode: Mode,
         guard: Guard,
+        ledger: Arc<Ledger>,
     ) -> Result<Self, KernelError> {
         let ports: Vec<u16> = servers.iter().map(SocketAddr::port).collect();
         let links = LinkWatch::open()?;
@@ -158,8 +161,9 @@ impl Devices {
             chosen => chosen?,
         };
         let addresses = addresses(&links::list()?);
-        let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK)?;
-        let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK)?;
+        probe_segments(&ledger);
+        let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK, &ledger)?;
+        let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK, &ledger)?;
         let wanted = options.workers();
         let beside = bind_beside(&data_v4, data_v6.as_ref(), wanted).unwrap_or_else(|error| {
             warn!(%error, "the data path has one thread only");
@@ -171,7 +175,7 @@ impl Devices {
         let mut next_tun = 0;
         let mut attached = Vec::new();
         for info in chosen {
-            attached.push(Attached::open(info, program, next_tun, workers)?);
+            attached.push(Attached::open(info, program, next_tun, workers, &ledger)?);
             next_tun += 1;
         }
         let wanted = options.interfaces.clone();
@@ -183,6 +187,7 @@ impl Devices {
         }
         Ok(Self {
             program,
+            ledger,
             attached,
             data_v4,
             data_v6,
@@ -198,6 +203,10 @@ impl Devices {
             addresses,
             flush: false,
         })
+    }
+
+    pub(super) const fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
     }
 
     /// Threads of the data path, the engine's among them.
@@ -284,7 +293,8 @@ impl Devices {
                 self.attached[at].info = info;
             } else if self.is_wanted(&info, &routed) {
                 let name = info.name.clone();
-                let opened = Attached::open(info, self.program, self.next_tun, self.workers);
+                let number = self.next_tun;
+                let opened = Attached::open(info, self.program, number, self.workers, &self.ledger);
                 self.next_tun += 1;
                 match opened {
                     Ok(attached) => {
@@ -343,30 +353,60 @@ impl Devices {
         let Some(socket) = (if v4 { Some(&self.data_v4) } else { self.data_v6.as_ref() }) else {
             return;
         };
-        if let Err(error) = socket.send(run)
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            debug!(%error, "sealed data was not sent");
-        }
+        // What was not sent is counted.
+        let _ = socket.send(run);
     }
 
     pub(super) fn transmit(&self, transmit: &Transmit) {
         if let Err(error) = self.messages.send(transmit) {
-            debug!(%error, "a negotiation message was not sent");
+            self.ledger.losses.add(Place::Message, 1, &error);
         }
     }
 
     /// Where packets go that were opened from a datagram that came in by `interface`: to the TUN of
     /// that interface, if it is under the hook, so that the kernel's own rules can tell them apart.
-    pub(super) fn tun_of(&self, interface: Interface) -> Option<&TunQueue> {
+    pub(super) fn deliver(&self, interface: Interface, gather: &Gather<'_>) {
         let by = self.attached.iter().find(|attached| attached.interface == interface);
-        by.or_else(|| self.attached.first()).map(|attached| attached.tun.queue(0))
+        match by.or_else(|| self.attached.first()) {
+            Some(attached) => attached.tun.queue(0).deliver(gather),
+            None => nobody_to_hand_to(&self.ledger, gather.payload.len()),
+        }
+    }
+
+    /// Whether opened segments and opened datagrams are to be merged.
+    pub(super) fn merges(&self) -> [bool; 2] {
+        [Offload::MergeTcp, Offload::MergeUdp].map(|offload| self.ledger.is_on(offload))
+    }
+
+    /// The data socket failed at receiving.
+    pub(super) fn not_received(&self, error: &io::Error) {
+        self.ledger.losses.add(Place::Receive, 1, error);
+    }
+
+    /// What the kernel says about sockets and TUNs.
+    pub(super) fn report(&self) -> KernelReport {
+        let data = [("udp4", Some(&self.data_v4)), ("udp6", self.data_v6.as_ref())];
+        let data = data.into_iter().filter_map(|(name, socket)| {
+            Some(SocketReport::new(name.to_owned(), socket?.memory().ok()?))
+        });
+        let packets = self.attached.iter().filter_map(|attached| {
+            let name = format!("packet {}", attached.info.name);
+            Some(SocketReport::new(name, attached.packets.memory().ok()?))
+        });
+        let tuns = self.attached.iter().filter_map(|attached| {
+            let drops = attached.tun.drops().ok()?;
+            Some(TunReport::new(attached.tun.name(), &attached.info.name, drops))
+        });
+        KernelReport { sockets: data.chain(packets).collect(), tuns: tuns.collect() }
     }
 
     /// Hands an IP packet the engine made to the local stack.
     pub(super) fn deliver_packet(&self, packet: &[u8]) {
         if let Some(attached) = self.attached.first() {
-            attached.write(&[IoSlice::new(&[0; VNET_LEN]), IoSlice::new(packet)]);
+            attached
+                .tun
+                .queue(0)
+                .deliver_parts(&[IoSlice::new(&[0; VNET_LEN]), IoSlice::new(packet)]);
         }
     }
 
@@ -394,6 +434,12 @@ impl Devices {
             warn!(%error, "the packet hook was not removed; it goes with this process");
         }
     }
+}
+
+/// Without an interface there is no TUN.
+pub(super) fn nobody_to_hand_to(ledger: &Ledger, packets: usize) {
+    let error = io::Error::from_raw_os_error(libc::ENODEV);
+    ledger.losses.add(Place::Deliver, packets as u64, &error);
 }
 
 /// The data sockets of all threads but the first.

@@ -145,7 +145,7 @@ fn orphaned_rules() -> Result<bool, RunError> {
         return Ok(false);
     }
     // A living agent holds the data port as well.
-    UdpSocket::bind_v4(DATA_PORT, MARK).map(|_| true).map_err(kernel_error)
+    UdpSocket::bind_v4(DATA_PORT, MARK, &Arc::default()).map(|_| true).map_err(kernel_error)
 }
 
 fn state_error(error: StateError) -> RunError {

@@ -24,21 +24,18 @@ use crate::options::RunError;
 use crate::poll_list::PollList;
 use crate::report::SharedFacts;
 use crate::telemetry;
-use crate::tun::TunQueue;
 use crate::udp_socket::Received;
 use ge_core::batch::SealedBatch;
-use ge_core::coalesce::{Gather, PIECES_MAX};
+use ge_core::coalesce::Gather;
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
 use ge_core::io::{
     DatagramMeta, ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output,
     VNET_LEN,
 };
-use ge_core::wire::ip::parse_truncated;
-use ge_core::wire::protocol;
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -98,9 +95,6 @@ pub(super) struct EventLoop {
     /// When to bring the kernel to what it should be again, after that failed.
     retry_at: Option<Instant>,
     remembering: Option<Remembering>,
-    /// The kernel refused a super-packet of UDP although it said that it takes them: they are not merged
-    /// any more.
-    merging_refused: bool,
 }
 
 /// A thread of the data path beside this one.
@@ -149,7 +143,6 @@ impl EventLoop {
             deadline: None,
             retry_at: None,
             remembering: None,
-            merging_refused: false,
         })
     }
 
@@ -298,7 +291,6 @@ impl EventLoop {
                     let segment = datagram.len();
                     self.open(&mut datagram, segment, &meta, now);
                 }
-                Handed::MergingRefused => self.stop_merging(),
                 Handed::Broken(interface) => {
                     if let Some(index) = self.devices.index_of(interface) {
                         self.devices.detach(index);
@@ -327,6 +319,7 @@ impl EventLoop {
                     self.engine.look_at_threads(now);
                     drop(reply.send(self.engine.snapshot(now)));
                 }
+                Command::Kernel(reply) => drop(reply.send(self.devices.report())),
                 Command::Probe { remote, reply } => {
                     let own = self.devices.own_address_for(remote);
                     self.probes.start(&mut self.engine, own, remote, reply, now);
@@ -378,10 +371,16 @@ impl EventLoop {
         debug!(interfaces = interfaces.len(), addresses = addresses.len(), "interfaces read");
         self.facts.set_interfaces(interfaces.iter().map(|info| info.name.clone()).collect());
         self.engine.set_interfaces(interfaces, &addresses);
-        let cuts = self.devices.attached.iter().all(|attached| attached.tun.cuts_datagrams());
-        self.engine.merge_datagrams(cuts && !self.merging_refused);
+        self.settle_merging();
         self.watch();
         self.tell_ports();
+    }
+
+    /// What the kernel refused merged comes singly from now on.
+    fn settle_merging(&mut self) {
+        let [segments, datagrams] = self.devices.merges();
+        self.engine.merge_segments(segments);
+        self.engine.merge_datagrams(datagrams);
     }
 
     /// Tells the threads beside this one of the interfaces, if these have changed.
@@ -450,7 +449,7 @@ impl EventLoop {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    debug!(%error, "data socket");
+                    self.devices.not_received(&error);
                     continue;
                 }
             };
@@ -463,26 +462,10 @@ impl EventLoop {
     }
 
     fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Now) {
-        let queue = self.devices.tun_of(meta.interface);
-        let mut refused = false;
-        // Without an interface there is nobody to hand packets to.
-        let mut write = |gather: Gather<'_>| {
-            if let Some(queue) = queue {
-                refused |= write_gather(queue, &gather).is_err();
-            }
-        };
+        let devices = &self.devices;
+        let mut write = |gather: Gather<'_>| devices.deliver(meta.interface, &gather);
         self.engine.datagrams(buffer, segment, meta, now, &mut write);
-        if refused {
-            self.stop_merging();
-        }
-    }
-
-    fn stop_merging(&mut self) {
-        if !self.merging_refused {
-            warn!("the kernel takes no merged datagrams; each is written by itself from now on");
-            self.merging_refused = true;
-            self.engine.merge_datagrams(false);
-        }
+        self.settle_merging();
     }
 
     /// What the engine wants done goes first: of a flow that was agreed on in the same turn, the
@@ -611,7 +594,8 @@ fn start_beside(
     let mut beside = Vec::new();
     for ((fast, sockets), tasks) in parts {
         let name = format!("data-{}", fast.worker());
-        let worker = Worker::new(fast, sockets, tasks, outbox.clone(), senders.clone());
+        let ledger = Arc::clone(devices.ledger());
+        let worker = Worker::new(fast, sockets, tasks, outbox.clone(), senders.clone(), ledger);
         let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
         let tasks = senders[beside.len()].clone();
         beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
@@ -637,27 +621,6 @@ pub(super) fn yield_after(datagrams: usize) {
     if datagrams > YIELD_AFTER {
         std::thread::yield_now();
     }
-}
-
-/// A super-packet of UDP was refused as such.
-pub(super) struct MergingRefused;
-
-/// Hands one inner packet, maybe merged from many, to the local stack.
-pub(super) fn write_gather(queue: &TunQueue, gather: &Gather<'_>) -> Result<(), MergingRefused> {
-    let mut slices = [IoSlice::new(&[]); 2 + PIECES_MAX];
-    slices[0] = IoSlice::new(&gather.vnet);
-    slices[1] = IoSlice::new(gather.header);
-    for (slice, range) in slices[2..].iter_mut().zip(gather.payload) {
-        *slice = IoSlice::new(&gather.buffer[range.clone()]);
-    }
-    let Err(error) = queue.writev(&slices[..2 + gather.payload.len()]) else { return Ok(()) };
-    let merged = gather.payload.len() > 1
-        && parse_truncated(gather.header).is_ok_and(|view| view.protocol == protocol::UDP);
-    if merged && error.raw_os_error() == Some(libc::EINVAL) {
-        return Err(MergingRefused);
-    }
-    warn!(%error, "TUN write failed");
-    Ok(())
 }
 
 /// The frame's vnet header with offsets from the IP header, which is what the TUN takes.

@@ -7,12 +7,13 @@
 //!                                                 what is not its to decide -> engine thread
 //! ```
 
-use super::event_loop::{
-    BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, write_gather, yield_after,
-};
+use super::devices::nobody_to_hand_to;
+use super::event_loop::{BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, yield_after};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use crate::clock;
+use crate::ledger::{Ledger, Place};
+use crate::offload::Offload;
 use crate::poll_list::PollList;
 use crate::udp_socket::{Received, UdpSocket};
 use ge_core::batch::SealedBatch;
@@ -21,8 +22,9 @@ use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame};
 use ge_core::{Instant, Interface};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// Frames that wait for the engine thread, in bytes: sixty-four super-packets, a turn of its loop.
 const FRAMES_WAITING: usize = 4 << 20;
@@ -48,8 +50,6 @@ pub(super) enum Handed {
     Frame(HeldFrame),
     /// A datagram of one of the engine's lanes, or a message.
     Datagram { datagram: Vec<u8>, meta: DatagramMeta },
-    /// The kernel refused a super-packet of UDP.
-    MergingRefused,
     /// The TUN of this interface cannot be read.
     Broken(Interface),
     /// This thread has ended, asked or not.
@@ -78,6 +78,7 @@ pub(super) struct Worker {
     batch: SealedBatch,
     buffer: Vec<u8>,
     poll: PollList,
+    ledger: Arc<Ledger>,
 }
 
 impl Worker {
@@ -87,6 +88,7 @@ impl Worker {
         tasks: Inbox<Task>,
         engine: Outbox<Handed>,
         beside: Vec<Outbox<Task>>,
+        ledger: Arc<Ledger>,
     ) -> Self {
         Self {
             fast,
@@ -99,6 +101,7 @@ impl Worker {
             batch: SealedBatch::default(),
             buffer: vec![0; BUFFER],
             poll: PollList::default(),
+            ledger,
         }
     }
 
@@ -213,7 +216,7 @@ impl Worker {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) => {
-                    debug!(%error, "data socket");
+                    self.ledger.losses.add(Place::Receive, 1, &error);
                     continue;
                 }
             };
@@ -228,15 +231,16 @@ impl Worker {
     }
 
     fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Instant) {
-        let Self { fast, ports, engine, beside, .. } = self;
+        let Self { fast, ports, engine, beside, ledger, .. } = self;
+        // What the kernel refused merged, to whichever thread, comes singly from then on.
+        fast.merge_segments(ledger.is_on(Offload::MergeTcp));
+        fast.merge_datagrams(ledger.is_on(Offload::MergeUdp));
         // As the engine thread does: by the interface it came in by, if that is under the hook.
         let by = ports.iter().find(|port| port.interface == meta.interface);
         let queue = by.or_else(|| ports.first()).map(|port| &port.queue);
-        let mut refused = false;
-        let mut write = |gather: Gather<'_>| {
-            if let Some(queue) = queue {
-                refused |= write_gather(queue, &gather).is_err();
-            }
+        let mut write = |gather: Gather<'_>| match queue {
+            Some(queue) => queue.deliver(&gather),
+            None => nobody_to_hand_to(ledger, gather.payload.len()),
         };
         let mut lost = 0;
         let mut others = |owner: u8, datagram: &[u8]| {
@@ -254,10 +258,6 @@ impl Worker {
         };
         fast.datagrams(buffer, segment, meta, now, &mut write, &mut others);
         (0..lost).for_each(|_| fast.lost(Lost::Datagram));
-        if refused {
-            fast.apply(Update::MergeDatagrams(false));
-            engine.push(Handed::MergingRefused);
-        }
     }
 
     fn send_batch(&mut self) {
@@ -270,11 +270,8 @@ impl Worker {
     fn send_run(&self, run: &DatagramRun) {
         let is_v4 = run.from.is_some_and(|from| from.0.is_ipv4());
         let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
-        if let Some(socket) = socket
-            && let Err(error) = socket.send(run)
-            && error.kind() != io::ErrorKind::WouldBlock
-        {
-            debug!(%error, "sealed data was not sent");
+        if let Some(socket) = socket {
+            let _ = socket.send(run); // counted there
         }
     }
 }

@@ -11,7 +11,7 @@ use ge_runtime::frontend::Frontend;
 use ge_runtime::metrics::Metrics;
 use ge_runtime::options::RunOptions;
 use ge_runtime::program::Program;
-use ge_runtime::report::SharedFacts;
+use ge_runtime::report::{KernelReport, SharedFacts};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -95,6 +95,7 @@ fn answer_commands(receiver: &CommandReceiver, snapshot: &Snapshot) {
         while let Some(command) = receiver.try_recv() {
             match command {
                 Command::Snapshot(reply) => _ = reply.send(snapshot.clone()),
+                Command::Kernel(reply) => _ = reply.send(KernelReport::default()),
                 Command::Probe { remote, reply } => {
                     let flow = snapshot.flows.iter().find(|flow| flow.remote.0 == remote).cloned();
                     _ = reply.send(ProbeReply { flow, took: Duration::from_micros(900) });

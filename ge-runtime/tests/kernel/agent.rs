@@ -5,6 +5,7 @@ use crate::namespace::{MAC_A, Namespace};
 use ge_core::Mode;
 use ge_core::io::{ETHERNET_LEN, VNET_LEN};
 use ge_runtime::hook::{Hook, HookConfig, HookedInterface, RouterConfig};
+use ge_runtime::ledger::Ledger;
 use ge_runtime::links;
 use ge_runtime::packet_socket::PacketSocket;
 use ge_runtime::program::Program;
@@ -67,14 +68,26 @@ impl Agent {
         policy: Policy,
         router: Option<RouterConfig>,
     ) -> Self {
+        Self::start_with(host, mode, policy, router, &Arc::default())
+    }
+
+    /// One that writes `ledger`, and has no offloads that are off there.
+    pub(crate) fn start_with(
+        host: &Namespace,
+        mode: Mode,
+        policy: Policy,
+        router: Option<RouterConfig>,
+        ledger: &Arc<Ledger>,
+    ) -> Self {
+        let ledger = Arc::clone(ledger);
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (stopped, stop) = nix::unistd::pipe().unwrap();
         let list = Arc::clone(&seen);
         let (hook, config, thread) = host.run(move || {
             let program = if router.is_some() { Program::Gen } else { Program::Ges };
-            let tun = Tun::open("ges0", program).unwrap();
+            let tun = Tun::open("ges0", program, &ledger).unwrap();
             let info = links::select(&["eth0".to_owned()]).unwrap().remove(0);
-            let back = PacketSocket::open(info.interface.0, MARK).unwrap();
+            let back = PacketSocket::open(info.interface.0, MARK, &ledger).unwrap();
             let interface = HookedInterface::new(&info, tun.name(), tun.ifindex());
             let config = HookConfig {
                 mode,

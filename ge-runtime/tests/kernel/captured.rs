@@ -52,6 +52,30 @@ fn fragments_come_as_they_are_on_the_wire() {
     agent.stop();
 }
 
+/// 4 MB from a to b and back, unchanged.
+pub(crate) fn transfer(pair: &Pair, listen: &'static str, connect: &'static str) {
+    let listener = pair.b.run(move || TcpListener::bind(listen).unwrap());
+    let echo = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut data = Vec::new();
+        stream.read_to_end(&mut data).unwrap();
+        stream.write_all(&data).unwrap();
+    });
+    let sent: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
+    let expected = sent.clone();
+    let received = pair.a.run(move || {
+        let mut stream = TcpStream::connect(connect).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&sent).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut data = Vec::new();
+        stream.read_to_end(&mut data).unwrap();
+        data
+    });
+    echo.join().unwrap();
+    assert!(received == expected, "{connect}: the data changed on its way");
+}
+
 #[test]
 fn tcp_passes_in_super_packets() {
     for (listen, connect) in
@@ -59,26 +83,7 @@ fn tcp_passes_in_super_packets() {
     {
         let pair = Pair::new();
         let agent = Agent::start(&pair.a, Mode::Closed, Policy::Pass);
-        let listener = pair.b.run(move || TcpListener::bind(listen).unwrap());
-        let echo = std::thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
-            let mut data = Vec::new();
-            stream.read_to_end(&mut data).unwrap();
-            stream.write_all(&data).unwrap();
-        });
-        let sent: Vec<u8> = (0..4_000_000_u32).map(|at| (at % 251) as u8).collect();
-        let expected = sent.clone();
-        let received = pair.a.run(move || {
-            let mut stream = TcpStream::connect(connect).unwrap();
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
-            stream.write_all(&sent).unwrap();
-            stream.shutdown(std::net::Shutdown::Write).unwrap();
-            let mut data = Vec::new();
-            stream.read_to_end(&mut data).unwrap();
-            data
-        });
-        echo.join().unwrap();
-        assert!(received == expected, "{connect}: the data changed on its way");
+        transfer(&pair, listen, connect);
         let seen = agent.seen();
         for outgoing in [true, false] {
             let longest = seen

@@ -8,27 +8,35 @@ use ge_core::id::Interface;
 use ge_core::io::{DatagramRun, Transmit};
 use ge_core::{Lane, Mode};
 use ge_runtime::error::KernelError;
+use ge_runtime::ledger::Ledger;
 use ge_runtime::message_socket::MessageSocket;
 use ge_runtime::program::Program;
 use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
-const V4: (&str, &str) = ("10.9.0.1", "10.9.0.2");
-const V6: (&str, &str) = ("fd09::1", "fd09::2");
+pub(crate) const V4: (&str, &str) = ("10.9.0.1", "10.9.0.2");
+pub(crate) const V6: (&str, &str) = ("fd09::1", "fd09::2");
 
-fn open(host: &Namespace, v4: bool) -> UdpSocket {
+pub(crate) fn open(host: &Namespace, v4: bool) -> UdpSocket {
+    open_with(host, v4, &Arc::default())
+}
+
+/// One that writes `ledger`.
+pub(crate) fn open_with(host: &Namespace, v4: bool, ledger: &Arc<Ledger>) -> UdpSocket {
+    let ledger = Arc::clone(ledger);
     host.run(move || {
         if v4 {
-            UdpSocket::bind_v4(PORT, MARK).unwrap()
+            UdpSocket::bind_v4(PORT, MARK, &ledger).unwrap()
         } else {
-            UdpSocket::bind_v6(PORT, MARK).unwrap().unwrap()
+            UdpSocket::bind_v6(PORT, MARK, &ledger).unwrap().unwrap()
         }
     })
 }
 
-fn run((from, to): (&str, &str), segment: usize, len: usize) -> DatagramRun {
+pub(crate) fn run((from, to): (&str, &str), segment: usize, len: usize) -> DatagramRun {
     DatagramRun {
         from: Some(WireAddr(from.parse().unwrap())),
         to: Some((WireAddr(to.parse().unwrap()), PORT)),
@@ -40,7 +48,7 @@ fn run((from, to): (&str, &str), segment: usize, len: usize) -> DatagramRun {
 }
 
 /// Receives until there are as many bytes; the datagrams, and what each receive brought.
-fn collect(socket: &UdpSocket, bytes: usize) -> (Vec<Vec<u8>>, Vec<Received>) {
+pub(crate) fn collect(socket: &UdpSocket, bytes: usize) -> (Vec<Vec<u8>>, Vec<Received>) {
     let (mut datagrams, mut receives, mut total) = (Vec::new(), Vec::new(), 0);
     let mut buf = vec![0; RECEIVE_LEN];
     while total < bytes {
@@ -74,10 +82,11 @@ fn the_kernel_hands_each_datagram_to_the_thread_of_its_lane() {
         assert_eq!(sockets.len(), usize::from(WORKERS));
         // Nobody is let in later, by the sockets that an agent opens first.
         let refused = pair.b.run(move || {
+            let ledger = Arc::default();
             if v4 {
-                UdpSocket::bind_v4(PORT, MARK).err()
+                UdpSocket::bind_v4(PORT, MARK, &ledger).err()
             } else {
-                UdpSocket::bind_v6(PORT, MARK).err()
+                UdpSocket::bind_v6(PORT, MARK, &ledger).err()
             }
         });
         assert!(matches!(refused, Some(KernelError::AnotherAgent)));

@@ -10,6 +10,7 @@ use ge_runtime::links::{self, LinkWatch};
 use ge_runtime::program::Program;
 use ge_runtime::tun::Tun;
 use ge_runtime::udp_socket::UdpSocket;
+use std::sync::Arc;
 
 #[test]
 fn a_dead_agent_in_closed_mode_lets_nothing_pass() {
@@ -104,14 +105,14 @@ fn a_second_agent_is_refused_in_one_sentence() {
         let agent = Agent::start(&pair.a, mode, Policy::Pass);
         let config = agent.config.clone();
         let errors = pair.a.run(move || {
-            let first = UdpSocket::bind_v4(PORT, MARK).unwrap();
-            let first6 = UdpSocket::bind_v6(PORT, MARK).unwrap();
+            let first = UdpSocket::bind_v4(PORT, MARK, &Arc::default()).unwrap();
+            let first6 = UdpSocket::bind_v6(PORT, MARK, &Arc::default()).unwrap();
             let errors = [
                 Hook::install(&config).err().unwrap(),
                 Hook::remove_stale().err().unwrap(),
-                Tun::open("ges0", Program::Ges).err().unwrap(),
-                UdpSocket::bind_v4(PORT, MARK).err().unwrap(),
-                UdpSocket::bind_v6(PORT, MARK).err().unwrap(),
+                Tun::open("ges0", Program::Ges, &Arc::default()).err().unwrap(),
+                UdpSocket::bind_v4(PORT, MARK, &Arc::default()).err().unwrap(),
+                UdpSocket::bind_v6(PORT, MARK, &Arc::default()).err().unwrap(),
             ];
             drop((first, first6));
             errors
@@ -146,8 +147,8 @@ fn without_permission_the_fix_is_named() {
             drop_rights();
             [
                 Hook::install(&config).err().unwrap(),
-                Tun::open("ges0", Program::Ges).err().unwrap(),
-                UdpSocket::bind_v4(PORT, MARK).err().unwrap(),
+                Tun::open("ges0", Program::Ges, &Arc::default()).err().unwrap(),
+                UdpSocket::bind_v4(PORT, MARK, &Arc::default()).err().unwrap(),
             ]
         })
         .join()

@@ -9,6 +9,7 @@ mod captured;
 mod data;
 mod failure;
 mod namespace;
+mod offloads;
 mod probe;
 mod router;
 mod rules;

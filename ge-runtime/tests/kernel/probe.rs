@@ -51,7 +51,10 @@ pub(crate) fn inject(host: &Namespace, frame: &[u8]) {
     let with_vnet = [&[0; 10], frame].concat();
     host.run(move || {
         let ifindex = nix::net::if_::if_nametoindex("eth0").unwrap();
-        PacketSocket::open(ifindex, 0).unwrap().put_back(&with_vnet).unwrap();
+        PacketSocket::open(ifindex, 0, &std::sync::Arc::default())
+            .unwrap()
+            .put_back(&with_vnet)
+            .unwrap();
     });
 }
 

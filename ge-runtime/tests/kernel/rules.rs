@@ -378,7 +378,8 @@ fn inject_unchecked(pair: &Pair, frame: Vec<u8>) {
     let with_vnet = [&[0; 10][..], &frame].concat();
     pair.a.run(move || {
         let ifindex = nix::net::if_::if_nametoindex("eth0").unwrap();
-        let socket = ge_runtime::packet_socket::PacketSocket::open(ifindex, 0).unwrap();
+        let socket =
+            ge_runtime::packet_socket::PacketSocket::open(ifindex, 0, &Arc::default()).unwrap();
         let _ = socket.put_back(&with_vnet);
     });
 }

@@ -1,12 +1,14 @@
 //! Every row of `docs/threats.md` names tests that exist.
 //!
 //! A row of its table ends with a cell of test ids, each `` `path/to/file.rs::name` ``. An id is
-//! good if that file is tracked and has a function or a scenario of that name.
+//! good if that file is tracked and has a function or a scenario of that name. So are the ids that
+//! `docs/performance.md` names.
 
 use super::File;
 use anyhow::{Context, Result, ensure};
 
 const TABLE: &str = "docs/threats.md";
+const OFFLOADS: &str = "docs/performance.md";
 
 /// Rows without a test, and ids of tests that do not exist.
 pub(super) fn unproven(files: &[File]) -> Result<Vec<String>> {
@@ -26,6 +28,11 @@ pub(super) fn unproven(files: &[File]) -> Result<Vec<String>> {
         let missing = ids.iter().filter(|id| !exists(files, id));
         breaches.extend(missing.map(|id| format!("{TABLE}: row {number}: no test {id}")));
     }
+    let offloads = files.iter().find(|file| file.path.to_string_lossy() == OFFLOADS);
+    let quoted = offloads.iter().flat_map(|file| file.text.lines());
+    let quoted = quoted.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let missing = quoted.filter(|id| id.contains(".rs::") && !exists(files, id));
+    breaches.extend(missing.map(|id| format!("{OFFLOADS}: no test {id}")));
     Ok(breaches)
 }
 
@@ -44,7 +51,7 @@ fn exists(files: &[File], id: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{File, TABLE, unproven};
+    use super::{File, OFFLOADS, TABLE, unproven};
 
     fn files(row: &str) -> Vec<File> {
         vec![
@@ -65,6 +72,13 @@ mod tests {
         for (row, breaches) in cases {
             assert_eq!(unproven(&files(row)).unwrap().len(), breaches, "{row}");
         }
+        let mut with_offloads = files("| 1 | x | `a/b.rs::held` |");
+        let text = "| x | `a/b.rs::held` `a/b.rs::gone` `other` |\n".to_owned();
+        with_offloads.push(File { path: OFFLOADS.into(), text });
+        assert_eq!(
+            unproven(&with_offloads).unwrap(),
+            ["docs/performance.md: no test a/b.rs::gone"]
+        );
         assert!(unproven(&files("no row")).is_err());
         assert_eq!(unproven(&files("| 1 | x | `a/b.rs::held` |")[1..]).unwrap().len(), 1);
     }

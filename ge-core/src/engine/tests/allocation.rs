@@ -63,7 +63,7 @@ impl Load {
 fn allocations(load: Load, by_engine: bool) -> (u64, usize, usize) {
     let mut threads = Threads::agreed();
     threads.ends.b.merge_datagrams(true);
-    threads.settle();
+    threads.b[0].merge_datagrams(true);
     let (pattern, mut batch) = (load.frame(), SealedBatch::default());
     let (mut bytes, mut received) = (pattern.clone(), Vec::with_capacity(1 << 16));
     let (mut sealed, mut opened) = (0, 0);
