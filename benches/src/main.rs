@@ -1,14 +1,18 @@
 //! Micro benches: figures of single functions, the median of many runs, one line each.
 //!
 //! `cargo run --release -p benches` prints a table, with `--json` one object; `benches flood [--json]`
-//! what floods cost. Nothing is asserted:
-//! figures depend on the machine, and say something only next to figures of the same machine.
+//! what floods cost, `benches memory [--json]` what rows and sessions hold; `benches flows` is the two
+//! ends of many connections. Nothing is asserted: figures depend on the machine, and say something only
+//! next to figures of the same machine.
 
 mod crypto;
 mod figure;
 mod flood;
+mod flows;
 mod look_up;
+mod memory;
 mod negotiation;
+mod parse;
 mod stolen;
 mod traffic;
 
@@ -23,12 +27,20 @@ fn main() -> Result<()> {
         ["--json"] => true,
         ["flood"] => return floods(false),
         ["flood", "--json"] => return floods(true),
+        ["memory"] => return sizes(false),
+        ["memory", "--json"] => return sizes(true),
+        ["flows", order @ ..] => return flows::run(order),
         ["requests", state, to, count] => return stolen::write(state, to, count),
-        _ => bail!("usage: benches [flood] [--json] | requests STATE TO COUNT"),
+        _ => bail!("usage: benches [flood|memory] [--json] | flows … | requests STATE TO COUNT"),
     };
-    let figures =
-        [look_up::figures(), traffic::figures()?, crypto::figures()?, negotiation::figures()?]
-            .concat();
+    let figures = [
+        look_up::figures(),
+        parse::figures()?,
+        traffic::figures()?,
+        crypto::figures()?,
+        negotiation::figures()?,
+    ]
+    .concat();
     if as_json {
         let rows: Vec<_> = figures.iter().map(Figure::to_json).collect();
         println!("{}", json!({ "schema": "benches/1", "figures": rows }));
@@ -45,6 +57,17 @@ fn floods(as_json: bool) -> Result<()> {
         println!("{}", json!({ "schema": "bench-flood/1", "figures": rows }));
     } else {
         lines.iter().for_each(|line| println!("{line}"));
+    }
+    Ok(())
+}
+
+fn sizes(as_json: bool) -> Result<()> {
+    let sizes = memory::sizes()?;
+    if as_json {
+        let rows: Vec<_> = sizes.iter().map(memory::Size::to_json).collect();
+        println!("{}", json!({ "schema": "bench-memory/1", "figures": rows }));
+    } else {
+        sizes.iter().for_each(|size| println!("{size}"));
     }
     Ok(())
 }

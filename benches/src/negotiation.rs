@@ -61,6 +61,12 @@ pub(crate) fn lengths() -> Result<[usize; 5]> {
     Ok(run(&agents, &mut Rng::seed_from_u64(4))?.lengths)
 }
 
+/// A DDE, and an RGI with the record of one agent between.
+pub(crate) fn messages() -> Result<[Vec<u8>; 2]> {
+    let agents = Scene::new()?.keyrings()?;
+    Ok(run(&agents, &mut Rng::seed_from_u64(4))?.messages)
+}
+
 /// Negotiations of agents that never met, and of the same ones again and again.
 struct Samples {
     strangers: Vec<Run>,
@@ -125,6 +131,8 @@ struct Run {
     tentative: Duration,
     committed: Duration,
     lengths: [usize; 5],
+    /// The DDE, and the RGI as it arrives.
+    messages: [Vec<u8>; 2],
 }
 
 impl Run {
@@ -187,5 +195,18 @@ fn run([one, other, between]: &[Keyring; 3], rng: &mut Rng) -> Result<Run> {
     ended?;
     anyhow::ensure!(agreement.handshake_hash == confirmation.handshake_hash, "ends disagree");
     let lengths = [dde.len(), shortest, mpit.len(), cdn.len(), nomatch.len()];
-    Ok(Run { ask, answer, agree, confirm, end, seen, recorded, tentative, committed, lengths })
+    let messages = [dde, rgi];
+    Ok(Run {
+        ask,
+        answer,
+        agree,
+        confirm,
+        end,
+        seen,
+        recorded,
+        tentative,
+        committed,
+        lengths,
+        messages,
+    })
 }

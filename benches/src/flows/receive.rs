@@ -1,0 +1,115 @@
+//! The receiving end.
+
+use super::poll::Poll;
+use super::{OMIT, raise_descriptors};
+use anyhow::{Context, Result};
+use nix::sys::epoll::EpollFlags;
+use serde_json::json;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+/// Most connections.
+const FLOWS_MAX: usize = 16_384;
+const BUFFER: usize = 256 * 1024;
+/// The listener's number; connections count from 0.
+const LISTENER: usize = usize::MAX;
+/// Nothing for so long: the sender is gone.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Flow {
+    stream: TcpStream,
+    bytes: u64,
+}
+
+/// Counts until every connection has ended.
+pub(super) fn run(port: u16, time: Duration) -> Result<()> {
+    raise_descriptors(FLOWS_MAX)?;
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listening")?;
+    // The standard library's backlog of 128 is less than what asks at once.
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(4096)?)?;
+    listener.set_nonblocking(true)?;
+    let mut poll = Poll::new()?;
+    poll.add(&listener, LISTENER, EpollFlags::EPOLLIN)?;
+    println!("ready");
+    let (mut flows, mut open, mut buffer) = (Vec::new(), 0_usize, vec![0; BUFFER]);
+    let mut window = Window::new(time);
+    while flows.is_empty() || open > 0 {
+        let ready = poll.wait(PATIENCE)?;
+        anyhow::ensure!(!ready.is_empty(), "nothing came for {} s", PATIENCE.as_secs());
+        for number in ready {
+            if number == LISTENER {
+                open += accept(&listener, &poll, &mut flows)?;
+                continue;
+            }
+            let flow: &mut Flow = &mut flows[number];
+            match flow.stream.read(&mut buffer) {
+                Ok(0) => {
+                    poll.remove(&flow.stream)?;
+                    open -= 1;
+                }
+                Ok(length) => flow.bytes += window.count(length as u64),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                // The sender ends with a reset, so that no connection lingers.
+                Err(_) => {
+                    poll.remove(&flow.stream)?;
+                    open -= 1;
+                }
+            }
+        }
+    }
+    let silent = flows.iter().filter(|flow| flow.bytes == 0).count();
+    println!(
+        "{}",
+        json!({
+            "bytes": window.all,
+            "counted": window.counted,
+            "seconds": time.as_secs_f64(),
+            "flows": flows.len(),
+            "silent": silent,
+        })
+    );
+    Ok(())
+}
+
+fn accept(listener: &TcpListener, poll: &Poll, flows: &mut Vec<Flow>) -> Result<usize> {
+    let before = flows.len();
+    loop {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(true)?;
+                poll.add(&stream, flows.len(), EpollFlags::EPOLLIN)?;
+                flows.push(Flow { stream, bytes: 0 });
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                return Ok(flows.len() - before);
+            }
+            Err(error) => return Err(error).context("accepting"),
+        }
+    }
+}
+
+/// The span that counts, from [`OMIT`] after the first byte on.
+struct Window {
+    first: Option<Instant>,
+    time: Duration,
+    all: u64,
+    counted: u64,
+}
+
+impl Window {
+    const fn new(time: Duration) -> Self {
+        Self { first: None, time, all: 0, counted: 0 }
+    }
+
+    /// Notes bytes that came now; gives back how many of them count.
+    fn count(&mut self, bytes: u64) -> u64 {
+        self.all += bytes;
+        let since = self.first.get_or_insert_with(Instant::now).elapsed();
+        if since < OMIT || since >= OMIT + self.time {
+            return 0;
+        }
+        self.counted += bytes;
+        bytes
+    }
+}
