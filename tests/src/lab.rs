@@ -171,7 +171,11 @@ pub fn ip(ns: Option<&str>, batch: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn begin(namespaces: &[&str]) -> Result<PathBuf> {
+/// Makes namespaces and the lab's directory.
+///
+/// # Errors
+/// Outside of a nest, or if the kernel refuses.
+pub fn begin(namespaces: &[&str]) -> Result<PathBuf> {
     if !crate::nest::is_inside() {
         bail!("a lab is made inside a nest only");
     }
@@ -217,7 +221,11 @@ fn router_addresses(lan_dev: &str, lan: u8, mid: u8, v6: bool) -> String {
     batch
 }
 
-pub(crate) fn forward(router: &str) -> Result<()> {
+/// Lets a machine forward packets of both IP versions.
+///
+/// # Errors
+/// If the kernel refuses.
+pub fn forward(router: &str) -> Result<()> {
     set(router, &[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])
 }
 

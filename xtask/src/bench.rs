@@ -1,25 +1,55 @@
-//! Figures: how long a first packet takes, how fast the functions are, and a pair for the rig.
+//! Figures: the table of all of them, single measurements by name, and a pair for the rig.
 
+mod alone;
+mod cpus;
 mod first_packet;
 mod flood;
+mod gauge;
 mod measure;
 mod pair_up;
 mod path;
+mod row;
+mod setting;
+mod spread;
+mod stage;
+mod table;
+mod throughput;
+mod traffic;
+mod whole;
 
 pub(crate) use first_packet::inside as first_packet;
 pub(crate) use flood::inside as flood;
 pub(crate) use pair_up::run as pair_up;
 pub(crate) use path::inside as path;
+pub(crate) use whole::{Options, inside, run as whole};
 
 use crate::cargo;
 use crate::count::Counts;
 use anyhow::{Context, Result, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use e2e::nest;
 use e2e::programs::built;
 use std::process::{Command, ExitCode};
 
-/// What to measure.
+/// What a nest is to measure for the table.
+#[derive(Args)]
+pub(crate) struct Inside {
+    #[arg(value_enum)]
+    part: whole::Part,
+    #[arg(long)]
+    runs: u32,
+    #[arg(long)]
+    secs: u64,
+    #[arg(long, value_enum)]
+    profile: setting::Profile,
+}
+
+/// A line for whoever waits.
+fn progress(text: &str) {
+    eprintln!("bench: {text}");
+}
+
+/// What to measure by itself.
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum What {
     /// First packet of 200 flows between two hosts of the lab

@@ -53,11 +53,13 @@ enum Task {
         #[arg(long, default_value_t = 1)]
         jobs: usize,
     },
-    /// Figures: `first-packet`, `path` and `flood` in the lab, `micro` for functions
+    /// Figures: everything in one table, beside the one that was kept; or one thing by its name
     Bench {
-        /// What to measure
+        /// What to measure by itself, in more detail or outside the table
         #[arg(value_enum)]
-        what: bench::What,
+        what: Option<bench::What>,
+        #[command(flatten)]
+        options: bench::Options,
         /// One JSON object instead of a table
         #[arg(long)]
         json: bool,
@@ -91,6 +93,9 @@ enum Task {
         #[arg(long)]
         shell: bool,
     },
+    /// First process of a nest for a part of the table
+    #[command(name = "@bench", hide = true)]
+    BenchInside(bench::Inside),
     /// First process of the path measurement's nest
     #[command(name = "@path", hide = true)]
     PathInside {
@@ -141,7 +146,9 @@ fn run() -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Task::E2e { names, jobs, .. } => closed(e2e_task::run(&names, jobs)?),
-        Task::Bench { what, json } => bench::run(what, json),
+        Task::Bench { what: Some(what), json, .. } => bench::run(what, json),
+        Task::Bench { what: None, options, json } => bench::whole(&options, json),
+        Task::BenchInside(options) => bench::inside(&options),
         Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
         Task::FloodInside { json } => bench::flood(json),

@@ -33,7 +33,7 @@ pub(crate) fn provide() -> Result<()> {
         return Ok(());
     }
     let packages: Vec<&str> = missing.iter().map(|(_, package)| *package).collect();
-    if !nix::unistd::geteuid().is_root() || installed("apt-get").is_none() {
+    if !may_install() {
         println!(
             "missing: {}; scenarios that need them are left out and counted as skipped\n\
              (sudo apt-get install {})",
@@ -42,12 +42,32 @@ pub(crate) fn provide() -> Result<()> {
         );
         return Ok(());
     }
-    println!("installing {}", packages.join(", "));
+    install(&packages)
+}
+
+/// Installs those of `programs` that are missing; an error if they cannot be.
+pub(crate) fn require(programs: &[&str]) -> Result<()> {
+    let missing = PROGRAMS
+        .iter()
+        .filter(|(program, _)| programs.contains(program) && installed(program).is_none());
+    let packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    ensure!(may_install(), "this needs {names}; install it with `sudo apt-get install {names}`");
+    install(&packages)
+}
+
+fn may_install() -> bool {
+    nix::unistd::geteuid().is_root() && installed("apt-get").is_some()
+}
+
+fn install(packages: &[&str]) -> Result<()> {
+    eprintln!("installing {}", packages.join(", "));
     let _quiet = NoServices::new()?;
     apt(&["update"])?;
-    let mut args = vec!["install", "-y", "--no-install-recommends"];
-    args.extend(packages);
-    apt(&args)
+    apt(&[&["install", "-y", "--no-install-recommends"], packages].concat())
 }
 
 fn apt(args: &[&str]) -> Result<()> {
@@ -55,6 +75,7 @@ fn apt(args: &[&str]) -> Result<()> {
         .arg("-qq")
         .args(args)
         .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdout(std::io::stderr())
         .status()
         .context("starting apt-get")?;
     ensure!(status.success(), "`apt-get {}` failed", args.join(" "));

@@ -8,7 +8,7 @@
 //! machine, so that the senders' work delays what is measured too; the rate is what really left.
 
 use super::first_packet::{address, give_addresses};
-use super::measure::cpu_time;
+use super::measure::{cpu_time, resident};
 use anyhow::{Context, Result, bail, ensure};
 use e2e::ping::Pinger;
 use e2e::programs::built;
@@ -164,14 +164,6 @@ fn send(packets: &[Vec<u8>], to: SocketAddrV4, rate: u32, stop: &AtomicBool) -> 
         }
     }
     Ok(sent)
-}
-
-/// Resident memory of an agent in KiB.
-fn resident(agent: &Agent) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{}/status", agent.pid()?))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
-    Ok(number.parse()?)
 }
 
 fn print(parts: &[Value], as_json: bool) {

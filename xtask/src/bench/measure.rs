@@ -15,6 +15,14 @@ pub(super) fn cpu_time(agent: &Agent) -> Result<Duration> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
+/// Resident memory of an agent in KiB.
+pub(super) fn resident(agent: &Agent) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{}/status", agent.pid()?))?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.and_then(|line| line.split_whitespace().next()).context("no VmRSS")?;
+    Ok(number.parse()?)
+}
+
 /// Measured times, shortest first.
 #[derive(Clone)]
 pub(super) struct Times(Vec<Duration>);
