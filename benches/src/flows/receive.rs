@@ -1,8 +1,8 @@
 //! The receiving end.
 
 use super::poll::Poll;
-use super::{OMIT, raise_descriptors};
-use anyhow::{Context, Result};
+use super::{OMIT, OVERRUN, raise_descriptors};
+use anyhow::{Context, Result, bail};
 use nix::sys::epoll::EpollFlags;
 use serde_json::json;
 use std::io::{ErrorKind, Read};
@@ -17,12 +17,17 @@ const LISTENER: usize = usize::MAX;
 /// Nothing for so long: the sender is gone.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// How often it looks whether the time is over.
+const TURN: Duration = Duration::from_millis(50);
+/// What was sent last arrives within this time.
+const DRAIN: Duration = Duration::from_millis(500);
+
 struct Flow {
     stream: TcpStream,
     bytes: u64,
 }
 
-/// Counts until every connection has ended.
+/// Counts until every connection has ended, or the sending has: the end of some may have been lost.
 pub(super) fn run(port: u16, time: Duration) -> Result<()> {
     raise_descriptors(FLOWS_MAX)?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listening")?;
@@ -34,9 +39,11 @@ pub(super) fn run(port: u16, time: Duration) -> Result<()> {
     println!("ready");
     let (mut flows, mut open, mut buffer) = (Vec::new(), 0_usize, vec![0; BUFFER]);
     let mut window = Window::new(time);
-    while flows.is_empty() || open > 0 {
-        let ready = poll.wait(PATIENCE)?;
-        anyhow::ensure!(!ready.is_empty(), "nothing came for {} s", PATIENCE.as_secs());
+    while (flows.is_empty() || open > 0) && !window.is_over() {
+        let ready = poll.wait(window.first.map_or(PATIENCE, |_| TURN))?;
+        if ready.is_empty() && window.first.is_none() {
+            bail!("nothing came for {} s", PATIENCE.as_secs());
+        }
         for number in ready {
             if number == LISTENER {
                 open += accept(&listener, &poll, &mut flows)?;
@@ -100,6 +107,12 @@ struct Window {
 impl Window {
     const fn new(time: Duration) -> Self {
         Self { first: None, time, all: 0, counted: 0 }
+    }
+
+    /// The sender has stopped, and what it sent has arrived.
+    fn is_over(&self) -> bool {
+        let end = OMIT + self.time + OVERRUN + DRAIN;
+        self.first.is_some_and(|first| first.elapsed() > end)
     }
 
     /// Notes bytes that came now; gives back how many of them count.

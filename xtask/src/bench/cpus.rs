@@ -1,8 +1,8 @@
-//! Which CPU stands for which machine: everything on one side shares one, as two machines with one CPU
-//! each would.
+//! Which CPU stands for which machine: the programs of one side share one, as two machines with one CPU
+//! each would. What the kernel does for arriving packets it does on the sender's CPU, as always on a
+//! virtual cable: to move it costs an interrupt between virtual CPUs, more than the work itself.
 
 use anyhow::{Context, Result};
-use e2e::Host;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -45,32 +45,5 @@ impl Cpus {
         let result = work();
         sched_setaffinity(SELF, &before).context("giving a CPU back")?;
         result
-    }
-
-    /// Lets the side's CPU do what the kernel does for packets that arrive by `device`: a virtual
-    /// cable would have the sender's do it.
-    pub(super) fn receive(self, side: Side, host: &Host, device: &str) -> Result<()> {
-        let mask = mask(self.of(side));
-        let script = format!(
-            "for queue in /sys/class/net/{device}/queues/rx-*/rps_cpus; do echo {mask} > $queue; done"
-        );
-        host.run(&["ip", "netns", "exec", &host.name, "sh", "-c", &script]).map(drop)
-    }
-}
-
-/// As the kernel writes sets of CPUs: words of 32 in hexadecimal, commas between, the highest first.
-fn mask(cpu: usize) -> String {
-    let zeros = ",00000000".repeat(cpu / 32);
-    format!("{:x}{zeros}", 1_u32 << (cpu % 32))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::mask;
-
-    #[test]
-    fn masks_as_the_kernel_writes_them() {
-        assert_eq!([mask(0), mask(1), mask(31)], ["1", "2", "80000000"]);
-        assert_eq!(mask(33), "2,00000000");
     }
 }

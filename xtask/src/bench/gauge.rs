@@ -4,6 +4,8 @@ use super::measure::cpu_time;
 use super::row::Trouble;
 use anyhow::{Context, Result};
 use e2e::{Agent, Host};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeVal;
 use std::time::Duration;
 
 /// Readings at one moment.
@@ -50,7 +52,8 @@ impl Gauge {
             retransmitted: self.retransmitted - before.retransmitted,
             out_of_order: self.out_of_order - before.out_of_order,
             dropped: self.dropped - before.dropped,
-            stolen_percent: 100.0 * stolen as f64 / all.max(1) as f64,
+            stolen_percent: percent(stolen as f64, all),
+            others_percent: 0.0,
         };
         Used {
             busy: busy as f64 / ticks_per_second(),
@@ -65,15 +68,58 @@ fn ticks_per_second() -> f64 {
     ticks.ok().flatten().map_or(100.0, |ticks| ticks as f64)
 }
 
+fn percent(part: f64, all: u64) -> f64 {
+    100.0 * part / all.max(1) as f64
+}
+
+/// Who had the CPUs: read while none of our programs but the agents runs.
+pub(super) struct Load {
+    /// Ticks of programs, and all.
+    ticks: [u64; 2],
+    /// Seconds of our programs.
+    own: f64,
+}
+
+impl Load {
+    pub(super) fn read(agents: &[Agent]) -> Result<Self> {
+        let [user, nice, system, ..] = columns()?;
+        let mut own = 0.0;
+        for who in [UsageWho::RUSAGE_SELF, UsageWho::RUSAGE_CHILDREN] {
+            let usage = getrusage(who).context("asking for our own time")?;
+            own += [usage.user_time(), usage.system_time()].map(seconds).iter().sum::<f64>();
+        }
+        for agent in agents {
+            own += cpu_time(agent)?.as_secs_f64();
+        }
+        Ok(Self { ticks: [user + nice + system, columns()?.iter().sum()], own })
+    }
+
+    /// What other programs had since then, in percent. At the least: what the kernel did for packets
+    /// in our programs' time is counted as ours.
+    pub(super) fn others_since(&self, before: &Self) -> f64 {
+        let [programs, all] = [0, 1].map(|at| self.ticks[at] - before.ticks[at]);
+        let own = (self.own - before.own) * ticks_per_second();
+        percent((programs as f64 - own).max(0.0), all)
+    }
+}
+
+fn seconds(time: TimeVal) -> f64 {
+    time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6
+}
+
 /// First line of `/proc/stat`: user nice system idle iowait irq softirq steal, and guests, which are in
 /// user already.
-fn ticks() -> Result<[u64; 3]> {
+fn columns() -> Result<[u64; 8]> {
     let text = std::fs::read_to_string("/proc/stat").context("reading /proc/stat")?;
     let line = text.lines().next().unwrap_or_default();
     let ticks: Vec<u64> =
         line.split_whitespace().skip(1).take(8).filter_map(|tick| tick.parse().ok()).collect();
-    let [user, nice, system, idle, iowait, irq, softirq, stolen] =
-        ticks.try_into().ok().context("an unknown /proc/stat")?;
+    ticks.try_into().ok().context("an unknown /proc/stat")
+}
+
+/// Busy, taken by other machines, all.
+fn ticks() -> Result<[u64; 3]> {
+    let [user, nice, system, idle, iowait, irq, softirq, stolen] = columns()?;
     let busy = user + nice + system + irq + softirq;
     Ok([busy, stolen, busy + stolen + idle + iowait])
 }

@@ -39,9 +39,20 @@ pub(super) struct Trouble {
     pub(super) dropped: u64,
     /// Percent of the time in which another machine had these CPUs.
     pub(super) stolen_percent: f64,
+    /// Percent of the time, at the least, that programs had which have nothing to do with it.
+    pub(super) others_percent: f64,
 }
 
+/// Percent of the CPUs' time away that make a figure doubtful.
+const DISTURBING: [f64; 2] = [0.5, 5.0];
+
 impl Trouble {
+    /// Too much of the time went to other machines or programs.
+    pub(super) fn is_disturbed(&self) -> bool {
+        let [stolen, others] = DISTURBING;
+        self.stolen_percent > stolen || self.others_percent > others
+    }
+
     /// The worse of both in everything.
     pub(super) fn worst(self, other: Self) -> Self {
         Self {
@@ -49,6 +60,7 @@ impl Trouble {
             out_of_order: self.out_of_order.max(other.out_of_order),
             dropped: self.dropped.max(other.dropped),
             stolen_percent: self.stolen_percent.max(other.stolen_percent),
+            others_percent: self.others_percent.max(other.others_percent),
         }
     }
 }
@@ -87,6 +99,11 @@ impl Row {
         let (part, what, unit) = (part.to_owned(), what.to_owned(), unit.to_owned());
         let more_is_better = false;
         Self { part, what, unit, more_is_better, ours, plain: None, ratio: None, trouble: None }
+    }
+
+    /// A run of it was disturbed.
+    pub(super) fn is_disturbed(&self) -> bool {
+        self.trouble.iter().flatten().any(Trouble::is_disturbed)
     }
 
     /// Both rows measure the same thing.

@@ -32,6 +32,8 @@ pub(super) struct Setting {
     cpu: String,
     cpus: usize,
     kernel: String,
+    /// How TCP avoids congestion.
+    tcp: String,
 }
 
 impl Setting {
@@ -48,6 +50,7 @@ impl Setting {
             cpu: cpu.trim().to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            tcp: read("/proc/sys/net/ipv4/tcp_congestion_control").trim().to_owned(),
         }
     }
 
@@ -59,11 +62,11 @@ impl Setting {
 
 impl fmt::Display for Setting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { profile, runs, secs, cpu, cpus, kernel } = self;
+        let Self { profile, runs, secs, cpu, cpus, kernel, tcp } = self;
         let profile = profile.as_str();
         write!(
             f,
-            "profile {profile}, median of {runs} runs of {secs} s, {cpus} × {cpu}, Linux {kernel}"
+            "profile {profile}, median of {runs} runs of {secs} s, {cpus} × {cpu}, Linux {kernel}, TCP {tcp}"
         )
     }
 }

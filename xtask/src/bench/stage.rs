@@ -105,7 +105,7 @@ impl Stage {
         }
         let machines = vec![a.clone(), b.clone()];
         let stage = Self { agents, _server: server, a, b, machines, cpus, profile, routed: false };
-        stage.tune(&[("a", Side::A), ("b", Side::B)], &["wire", "plain"])?;
+        stage.tune(&["a", "b"], &["wire", "plain"])?;
         stage.ensure_ready()?;
         Ok(stage)
     }
@@ -138,8 +138,8 @@ impl Stage {
         }
         let machines = vec![a.clone(), r1, r2, b.clone()];
         let stage = Self { agents, _server: server, a, b, machines, cpus, profile, routed: true };
-        stage.tune(&[("r1", Side::A), ("r2", Side::B)], &["wire", "plain", "lan"])?;
-        stage.tune(&[("a", Side::A), ("b", Side::B)], &["lan"])?;
+        stage.tune(&["r1", "r2"], &["wire", "plain", "lan"])?;
+        stage.tune(&["a", "b"], &["lan"])?;
         stage.ensure_ready()?;
         Ok(stage)
     }
@@ -156,15 +156,15 @@ impl Stage {
     }
 
     /// What the machines' cards do.
-    fn tune(&self, machines: &[(&str, Side)], devices: &[&str]) -> Result<()> {
-        for (name, side) in machines {
+    fn tune(&self, machines: &[&str], devices: &[&str]) -> Result<()> {
+        if self.profile == Profile::Hw {
+            return Ok(());
+        }
+        for name in machines {
             let host = self.machine(name)?;
             for device in devices {
-                if self.profile == Profile::Sw {
-                    features(host, device, &["gro", "on", "rx-udp-gro-forwarding", "on"])?;
-                    segment(host, device, "off")?;
-                }
-                self.cpus.receive(*side, host, device)?;
+                features(host, device, &["gro", "on", "rx-udp-gro-forwarding", "on"])?;
+                segment(host, device, "off")?;
             }
         }
         Ok(())

@@ -74,8 +74,11 @@ impl Table {
         if let Some((then, name)) = then {
             println!("last column: {name}, its {}", then.setting);
         }
+        if then.is_some_and(|(then, _)| !self.setting.is_same_machine(&then.setting)) {
+            println!("another machine: only ratios are judged");
+        }
         println!(
-            "\n{:<46} {:<10} {:>22} {:>22} {:>22} {:>13} {:>13} {:>13}  last",
+            "\n{:<54} {:<10} {:>22} {:>22} {:>22} {:>13} {:>13} {:>13}  last",
             "", "", "ours", "plain", "ours of plain", "retransmitted", "out of order", "dropped"
         );
         let mut part = "";
@@ -85,6 +88,9 @@ impl Table {
                 part = &row.part;
             }
             println!("{}", line(row, change).trim_end());
+        }
+        if self.rows.iter().any(Row::is_disturbed) {
+            println!("\n~ other machines or programs had the CPUs in one of the runs: doubtful");
         }
     }
 }
@@ -102,8 +108,8 @@ fn line(row: &Row, change: Option<Change>) -> String {
         format!("× {}{ratio} {}", number(value), verdict.as_str())
     });
     format!(
-        "  {:<44} {:<10} {:>22} {:>22} {:>22} {:>13} {:>13} {:>13}  {change}",
-        row.what,
+        "  {:<52} {:<10} {:>22} {:>22} {:>22} {:>13} {:>13} {:>13}  {change}",
+        format!("{}{}", row.what, if row.is_disturbed() { " ~" } else { "" }),
         row.unit,
         row.ours,
         or_nothing(row.plain),

@@ -1,5 +1,6 @@
 //! Parts `pair`, `router` and `flows`: traffic by the protected cable and by the plain one in turn.
 
+use super::gauge::Load;
 use super::row::{Row, Trouble};
 use super::setting::Profile;
 use super::spread::Spread;
@@ -8,8 +9,6 @@ use super::traffic::{Addresses, Outcome, Traffic};
 use super::{Inside, progress};
 use anyhow::{Context, Result};
 
-/// So much of the time away is worth a word: PERF asks for less.
-const STOLEN_NOTED: f64 = 0.5;
 /// Connections of the largest case.
 const MOST_FLOWS: u32 = 10_000;
 
@@ -108,10 +107,16 @@ fn measured(
             for way in Way::BOTH {
                 let name = format!("{part}: run {run}, {}, {}", case.what, way.as_str());
                 progress(&name);
-                let taken = case.traffic.run(stage, way, options.secs).context(name.clone())?;
-                let stolen = taken.used.trouble.stolen_percent;
-                if stolen > STOLEN_NOTED {
-                    progress(&format!("{name}: other machines had the CPUs for {stolen:.1} %"));
+                let before = Load::read(&stage.agents)?;
+                let ran = case.traffic.run(stage, way, options.secs);
+                let mut taken = ran.context(name.clone())?;
+                let trouble = &mut taken.used.trouble;
+                trouble.others_percent = Load::read(&stage.agents)?.others_since(&before);
+                if trouble.is_disturbed() {
+                    progress(&format!(
+                        "{name}: disturbed; other machines had {:.1} % of the time, other programs {:.0} %",
+                        trouble.stolen_percent, trouble.others_percent
+                    ));
                 }
                 case.taken[way as usize].push(taken);
             }
