@@ -1,7 +1,7 @@
 //! Many TCP connections at once: one process at each end, non-blocking sockets, one `epoll`.
 //!
 //! ```text
-//!   benches flows receive PORT SECONDS             prints "ready"; a line of JSON in the end
+//!   benches flows receive FLOWS PORT SECONDS       prints "ready"; a line of JSON in the end
 //!   benches flows send FLOWS PORT SECONDS FIRST COUNT
 //!                                                  prints "connected" when all are, "sent" at the end
 //! ```
@@ -27,7 +27,9 @@ const OTHERS: u64 = 32;
 
 pub(crate) fn run(args: &[&str]) -> Result<()> {
     match args {
-        ["receive", port, seconds] => receive::run(port.parse()?, time(seconds)?),
+        ["receive", flows, port, seconds] => {
+            receive::run(flows.parse()?, port.parse()?, time(seconds)?)
+        }
         ["send", flows, port, seconds, first, count] => send::run(&send::Order {
             flows: flows.parse()?,
             port: port.parse()?,
@@ -36,7 +38,9 @@ pub(crate) fn run(args: &[&str]) -> Result<()> {
             addresses: count.parse()?,
         }),
         _ => {
-            bail!("usage: benches flows receive PORT SECONDS | send FLOWS PORT SECONDS FIRST COUNT")
+            bail!(
+                "usage: benches flows receive FLOWS PORT SECONDS | send FLOWS PORT SECONDS FIRST COUNT"
+            )
         }
     }
 }

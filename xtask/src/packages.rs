@@ -1,6 +1,6 @@
 //! Programs the end-to-end scenarios use, and how a Debian or Ubuntu machine gets them.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::programs::installed;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -56,7 +56,9 @@ pub(crate) fn require(programs: &[&str]) -> Result<()> {
     }
     let names = packages.join(" ");
     ensure!(may_install(), "this needs {names}; install it with `sudo apt-get install {names}`");
-    install(&packages)
+    install(&packages)?;
+    let absent = programs.iter().find(|program| installed(program).is_none());
+    absent.map_or(Ok(()), |program| bail!("{program} is still missing after installing {names}"))
 }
 
 fn may_install() -> bool {

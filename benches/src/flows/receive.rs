@@ -9,8 +9,6 @@ use std::io::{ErrorKind, Read};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Most connections.
-const FLOWS_MAX: usize = 16_384;
 const BUFFER: usize = 256 * 1024;
 /// The listener's number; connections count from 0.
 const LISTENER: usize = usize::MAX;
@@ -27,16 +25,36 @@ struct Flow {
     bytes: u64,
 }
 
-/// Counts until every connection has ended, or the sending has: the end of some may have been lost.
-pub(super) fn run(port: u16, time: Duration) -> Result<()> {
-    raise_descriptors(FLOWS_MAX)?;
+/// Receives so many connections at the most, and says what came.
+pub(super) fn run(most: usize, port: u16, time: Duration) -> Result<()> {
+    raise_descriptors(most)?;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).context("listening")?;
     // The standard library's backlog of 128 is less than what asks at once.
     nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(4096)?)?;
+    println!("ready");
+    let Summary { flows, silent, bytes, counted } = count(&listener, time)?;
+    let seconds = time.as_secs_f64();
+    println!(
+        "{}",
+        json!({ "bytes": bytes, "counted": counted, "seconds": seconds, "flows": flows, "silent": silent })
+    );
+    Ok(())
+}
+
+/// What came of it.
+struct Summary {
+    flows: usize,
+    /// Flows that carried nothing in the counted time.
+    silent: usize,
+    bytes: u64,
+    counted: u64,
+}
+
+/// Counts until every connection has ended, or the sending has: the end of some may have been lost.
+fn count(listener: &TcpListener, time: Duration) -> Result<Summary> {
     listener.set_nonblocking(true)?;
     let mut poll = Poll::new()?;
-    poll.add(&listener, LISTENER, EpollFlags::EPOLLIN)?;
-    println!("ready");
+    poll.add(listener, LISTENER, EpollFlags::EPOLLIN)?;
     let (mut flows, mut open, mut buffer) = (Vec::new(), 0_usize, vec![0; BUFFER]);
     let mut window = Window::new(time);
     while (flows.is_empty() || open > 0) && !window.is_over() {
@@ -46,7 +64,7 @@ pub(super) fn run(port: u16, time: Duration) -> Result<()> {
         }
         for number in ready {
             if number == LISTENER {
-                open += accept(&listener, &poll, &mut flows)?;
+                open += accept(listener, &poll, &mut flows)?;
                 continue;
             }
             let flow: &mut Flow = &mut flows[number];
@@ -66,17 +84,7 @@ pub(super) fn run(port: u16, time: Duration) -> Result<()> {
         }
     }
     let silent = flows.iter().filter(|flow| flow.bytes == 0).count();
-    println!(
-        "{}",
-        json!({
-            "bytes": window.all,
-            "counted": window.counted,
-            "seconds": time.as_secs_f64(),
-            "flows": flows.len(),
-            "silent": silent,
-        })
-    );
-    Ok(())
+    Ok(Summary { flows: flows.len(), silent, bytes: window.all, counted: window.counted })
 }
 
 fn accept(listener: &TcpListener, poll: &Poll, flows: &mut Vec<Flow>) -> Result<usize> {
@@ -124,5 +132,26 @@ impl Window {
         }
         self.counted += bytes;
         bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::send::{Order, run};
+    use super::count;
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::time::Duration;
+
+    #[test]
+    fn every_connection_carries_something_and_is_counted_once() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let time = Duration::from_millis(200);
+        let receiver = std::thread::spawn(move || count(&listener, time));
+        let first = Ipv4Addr::new(127, 0, 0, 1);
+        run(&Order { flows: 20, port, time, first, addresses: 1 }).unwrap();
+        let summary = receiver.join().unwrap().unwrap();
+        assert_eq!((summary.flows, summary.silent), (20, 0));
+        assert!(summary.counted > 0 && summary.counted < summary.bytes);
     }
 }

@@ -116,7 +116,8 @@ impl Row {
     pub(super) fn change(&self, then: &Self, one_machine: bool) -> Change {
         let ratio = self.ratio.zip(then.ratio);
         let (now, before) = ratio.unwrap_or((self.ours, then.ours));
-        let by = now.median / before.median;
+        // Nothing beside nothing is the same.
+        let by = if now == before { 1.0 } else { now.median / before.median };
         let noticed = (by - 1.0).abs() > NOTICED && (ratio.is_some() || one_machine);
         let (rose, fell) = (now.is_above(&before), before.is_above(&now));
         let verdict = match (noticed, rose, fell) {

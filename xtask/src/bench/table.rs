@@ -3,6 +3,7 @@
 use super::row::{Change, Row};
 use super::setting::Setting;
 use super::spread::number;
+use super::whole::Part;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -41,6 +42,7 @@ impl Table {
                 kept.rows.push(row);
             }
         }
+        kept.rows.sort_by_key(|row| Part::ALL.iter().position(|part| part.as_str() == row.part));
         let text = serde_json::to_string_pretty(&kept)? + "\n";
         std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
     }
@@ -139,11 +141,11 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("bench-table-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let path = dir.join("last.json");
-        let first = table(&[("pair", 1.0), ("micro", 2.0)]);
+        let first = table(&[("micro", 2.0), ("pair", 1.0)]);
         first.keep(&path, None).unwrap();
         assert_eq!(Table::read(&path).unwrap(), first);
         table(&[("pair", 3.0)]).keep(&path, Some(first)).unwrap();
-        assert_eq!(Table::read(&path).unwrap(), table(&[("pair", 3.0), ("micro", 2.0)]));
+        assert_eq!(Table::read(&path).unwrap(), table(&[("micro", 2.0), ("pair", 3.0)]));
         std::fs::write(&path, "{}").unwrap();
         assert!(Table::read(&path).is_err());
         std::fs::remove_dir_all(&dir).unwrap();

@@ -55,7 +55,7 @@ pub(super) fn router(options: &Inside) -> Result<Vec<Row>> {
 
 /// Many connections between two hosts, and the largest case beside one connection.
 pub(super) fn flows(options: &Inside) -> Result<Vec<Row>> {
-    let many = format!("own generator, {}, {MORE} host pairs", flows_text(MOST_FLOWS));
+    let many = format!("own generator, {}, {} pairs", flows_text(MOST_FLOWS), grouped(MORE));
     let own = |flows| format!("own generator, {}", flows_text(flows));
     let one = |flows| Traffic::Flows(flows, Addresses::One);
     let cases = vec![
@@ -81,8 +81,15 @@ pub(super) fn flows(options: &Inside) -> Result<Vec<Row>> {
 fn flows_text(flows: u32) -> String {
     match flows {
         1 => "1 flow".to_owned(),
-        1000.. => format!("{},{:03} flows", flows / 1000, flows % 1000),
-        _ => format!("{flows} flows"),
+        _ => format!("{} flows", grouped(flows)),
+    }
+}
+
+/// As people write numbers below a million.
+fn grouped(number: u32) -> String {
+    match number {
+        1000.. => format!("{},{:03}", number / 1000, number % 1000),
+        _ => number.to_string(),
     }
 }
 
@@ -156,13 +163,18 @@ fn rows_of(part: &str, case: &Case) -> Result<Vec<Row>> {
     first.trouble = Some([worst(Way::Ours), worst(Way::Plain)]);
     let mut rows = vec![first];
     if case.taken.iter().flatten().all(|taken| taken.bytes.is_some()) {
-        rows.push(both("  CPU of the machine", "s/GB", |taken| each(taken.used.busy, taken))?);
+        let cpu = |whose| format!("{}, CPU of {whose}", case.what);
+        rows.push(both(&cpu("all"), "s/GB", |taken| each(taken.used.busy, taken))?);
         let ours = values(Way::Ours, |taken| each(taken.used.agents, taken));
         let spread = Spread::of(&ours).context("no run")?;
-        rows.push(Row::alone(part, "  CPU of both agents", "s/GB", spread));
-        for row in &mut rows[1..] {
-            row.what = format!("{}, {}", case.what, row.what.trim_start());
-        }
+        rows.push(Row::alone(part, &cpu("agents"), "s/GB", spread));
+    }
+    if case.taken.iter().flatten().all(|taken| taken.silent.is_some()) {
+        let ours = values(Way::Ours, |taken| taken.silent.unwrap_or_default() as f64);
+        let plain = values(Way::Plain, |taken| taken.silent.unwrap_or_default() as f64);
+        let what = format!("{}, silent in the time", case.what);
+        let row = Row::alone(part, &what, "flows", Spread::of(&ours).context("no run")?);
+        rows.push(Row { plain: Spread::of(&plain), ..row });
     }
     Ok(rows)
 }

@@ -46,6 +46,8 @@ pub(super) struct Outcome {
     pub(super) value: f64,
     /// Bytes that arrived, where CPU time is to be held against them.
     pub(super) bytes: Option<u64>,
+    /// Flows of many that carried nothing in the counted time.
+    pub(super) silent: Option<u64>,
     pub(super) used: Used,
 }
 
@@ -106,7 +108,7 @@ fn iperf(stage: &Stage, way: Way, secs: u64, flows: u32) -> Result<Outcome> {
     let value = received["bits_per_second"].as_f64().context("no sum_received")? / 1e9;
     let bytes = received["bytes"].as_u64().context("no bytes received")?;
     ensure!(bytes > 0, "nothing arrived by the {} way", way.as_str());
-    Ok(Outcome { value, bytes: Some(bytes), used })
+    Ok(Outcome { value, bytes: Some(bytes), silent: None, used })
 }
 
 fn datagrams(stage: &Stage, way: Way, secs: u64, size: u32) -> Result<Outcome> {
@@ -116,13 +118,14 @@ fn datagrams(stage: &Stage, way: Way, secs: u64, size: u32) -> Result<Outcome> {
     let sum = &json["server_output_json"]["end"]["sum"];
     let number = |key: &str| sum[key].as_f64().with_context(|| format!("the server's {key}"));
     let arrived = number("packets")? - number("lost_packets")?;
-    Ok(Outcome { value: arrived / secs as f64 / 1e3, bytes: None, used })
+    Ok(Outcome { value: arrived / secs as f64 / 1e3, bytes: None, silent: None, used })
 }
 
 fn many(stage: &Stage, way: Way, secs: u64, flows: u32, addresses: Addresses) -> Result<Outcome> {
     let mut receiver = stage.cpus.on(Side::B, || {
         let mut command = stage.b.command(built("benches")?);
-        command.args(["flows", "receive", &FLOWS_PORT.to_string(), &secs.to_string()]);
+        command.args(["flows", "receive", &flows.to_string()]);
+        command.args([FLOWS_PORT.to_string(), secs.to_string()]);
         stage.b.spawn("receive", command)
     })?;
     wait_line(&mut receiver, "ready")?;
@@ -147,12 +150,9 @@ fn many(stage: &Stage, way: Way, secs: u64, flows: u32, addresses: Addresses) ->
     let json: Value = serde_json::from_str(json)?;
     let number = |key: &str| json[key].as_u64().with_context(|| format!("no {key}"));
     ensure!(number("flows")? == u64::from(flows), "{} of {flows} flows", number("flows")?);
-    let silent = number("silent")?;
-    if silent > 0 {
-        eprintln!("bench: {silent} of {flows} flows carried nothing in the time, {}", way.as_str());
-    }
     let value = number("counted")? as f64 * 8.0 / 1e9 / secs as f64;
-    Ok(Outcome { value, bytes: Some(number("bytes")?), used })
+    let silent = (flows > 1).then(|| number("silent")).transpose()?;
+    Ok(Outcome { value, bytes: Some(number("bytes")?), silent, used })
 }
 
 /// Waits for a line of a program that goes on.
@@ -178,5 +178,5 @@ fn echoes(stage: &Stage, way: Way) -> Result<Outcome> {
     })?;
     let used = gauge(stage)?.since(&before);
     let times = super::measure::Times::new(times);
-    Ok(Outcome { value: times.at(50) as f64, bytes: None, used })
+    Ok(Outcome { value: times.at(50) as f64, bytes: None, silent: None, used })
 }

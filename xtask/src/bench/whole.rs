@@ -32,9 +32,11 @@ pub(crate) enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 5] = [Self::Micro, Self::Pair, Self::Router, Self::Flows, Self::Memory];
+    /// In the order of the table.
+    pub(super) const ALL: [Self; 5] =
+        [Self::Micro, Self::Pair, Self::Router, Self::Flows, Self::Memory];
 
-    const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Micro => "micro",
             Self::Pair => "pair",
