@@ -116,9 +116,11 @@ impl Row {
     pub(super) fn change(&self, then: &Self, one_machine: bool) -> Change {
         let ratio = self.ratio.zip(then.ratio);
         let (now, before) = ratio.unwrap_or((self.ours, then.ours));
-        // Nothing beside nothing is the same.
-        let by = if now == before { 1.0 } else { now.median / before.median };
-        let noticed = (by - 1.0).abs() > NOTICED && (ratio.is_some() || one_machine);
+        let by = divided(now.median, before.median);
+        let noticed = (by - 1.0).abs() > NOTICED
+            && (ratio.is_some() || one_machine)
+            && !self.is_disturbed()
+            && !then.is_disturbed();
         let (rose, fell) = (now.is_above(&before), before.is_above(&now));
         let verdict = match (noticed, rose, fell) {
             (true, true, _) if self.more_is_better => Verdict::Better,
@@ -127,9 +129,14 @@ impl Row {
             (true, _, true) => Verdict::Better,
             _ => Verdict::Same,
         };
-        let ratio = ratio.map(|(now, then)| now.median / then.median);
-        Change { value: self.ours.median / then.ours.median, ratio, verdict }
+        let ratio = ratio.map(|(now, then)| divided(now.median, then.median));
+        Change { value: divided(self.ours.median, then.ours.median), ratio, verdict }
     }
+}
+
+/// Nothing beside nothing is the same.
+fn divided(now: f64, then: f64) -> f64 {
+    if now.total_cmp(&then).is_eq() { 1.0 } else { now / then }
 }
 
 #[cfg(test)]
@@ -152,6 +159,8 @@ mod tests {
         // They overlap; they are apart by less than anybody notices.
         assert_eq!(verdict(&[8.0, 10.5], &[10.0, 11.0], true), Verdict::Same);
         assert_eq!(verdict(&[9.9], &[10.0], true), Verdict::Same);
+        let nothing = row(&[0.0], false);
+        assert_eq!(nothing.change(&nothing, true).value, 1.0);
     }
 
     #[test]
