@@ -2,8 +2,8 @@
 //!
 //! `cargo run --release -p benches` prints a table, with `--json` one object; `benches flood [--json]`
 //! what floods cost, `benches memory [--json]` what rows and sessions hold; `benches flows` is the two
-//! ends of many connections. Nothing is asserted: figures depend on the machine, and say something only
-//! next to figures of the same machine.
+//! ends of many connections, `benches native` one end of a tunnel (see [`native`]). Nothing is asserted:
+//! figures depend on the machine, and say something only next to figures of the same machine.
 
 mod crypto;
 mod figure;
@@ -11,6 +11,7 @@ mod flood;
 mod flows;
 mod look_up;
 mod memory;
+mod native;
 mod negotiation;
 mod parse;
 mod stolen;
@@ -30,8 +31,12 @@ fn main() -> Result<()> {
         ["memory"] => return sizes(false),
         ["memory", "--json"] => return sizes(true),
         ["flows", order @ ..] => return flows::run(order),
+        ["native", format, device, side] => return native::end(format, device, side),
         ["requests", state, to, count] => return stolen::write(state, to, count),
-        _ => bail!("usage: benches [flood|memory] [--json] | flows … | requests STATE TO COUNT"),
+        _ => bail!(
+            "usage: benches [flood|memory] [--json] | flows … | native FORMAT DEVICE SIDE | \
+             requests STATE TO COUNT"
+        ),
     };
     let figures = [
         look_up::figures(),

@@ -6,6 +6,7 @@ mod first_packet;
 mod flood;
 mod gauge;
 mod measure;
+mod native;
 mod pair_up;
 mod path;
 mod row;
@@ -19,6 +20,7 @@ mod whole;
 
 pub(crate) use first_packet::inside as first_packet;
 pub(crate) use flood::inside as flood;
+pub(crate) use native::inside as native;
 pub(crate) use pair_up::run as pair_up;
 pub(crate) use path::inside as path;
 pub(crate) use whole::{Options, inside, run as whole};
@@ -60,6 +62,8 @@ pub(crate) enum What {
     Micro,
     /// What floods cost, and what honest agents notice of them
     Flood,
+    /// A format that keeps the TCP header, against datagrams: speed, and who lets it pass
+    Native,
 }
 
 /// Builds what is needed and measures. JSON is the whole output, if asked for.
@@ -83,6 +87,10 @@ pub(crate) fn run(what: What, as_json: bool) -> Result<ExitCode> {
             ensure!(status.success(), "the figures without a kernel failed");
             let args: Vec<_> = ["@flood"].into_iter().chain(json).collect();
             in_nest(&["ges", "mgmt-server"], &args)
+        }
+        What::Native => {
+            let args: Vec<_> = ["@native"].into_iter().chain(json).collect();
+            in_nest(&["benches"], &args)
         }
         What::Micro => {
             let args = ["run", "--release", "--package", "benches", "--"];

@@ -113,6 +113,12 @@ enum Task {
     /// First process of the measurement's nest
     #[command(name = "@first-packet", hide = true)]
     FirstPacketInside,
+    /// First process of the nest in which formats are compared
+    #[command(name = "@native", hide = true)]
+    NativeInside {
+        #[arg(long)]
+        json: bool,
+    },
     /// First process of the floods' nest
     #[command(name = "@flood", hide = true)]
     FloodInside {
@@ -152,6 +158,7 @@ fn run() -> Result<ExitCode> {
         Task::PathInside { json } => bench::path(json),
         Task::FirstPacketInside => bench::first_packet(),
         Task::FloodInside { json } => bench::flood(json),
+        Task::NativeInside { json } => bench::native(json),
         Task::PairUp { ns_a, ns_b, options } => bench::pair_up(&ns_a, &ns_b, &options),
         Task::Tidy => closed(tidy::run()?),
         Task::Deps => closed(deps::run()?),
