@@ -222,6 +222,8 @@ impl Engine {
             Known::Clear if open || stands => {
                 return self.send_along(arrival, &message);
             }
+            // Whoever refused says so itself: the one who asked learns its name.
+            Known::Dropped if !open && !stands => return self.send_along(arrival, &message),
             Known::Protected => Word::AsOpen,
             Known::Dropped => Word::ForGood,
             _ => return,
