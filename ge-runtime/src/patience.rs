@@ -1,8 +1,7 @@
 //! What to do when a socket's send queue is full.
 //!
-//! Who waits keeps the frames behind in the TUN's queue, where they still count against the socket
-//! of the program that made them, so that its stack slows down; who drops has it send again. But
-//! the thread that waits also receives. So: one short wait, one more attempt, and while that does
+//! Who waits keeps the frames behind in the TUN's queue; who drops has the program's stack send
+//! again. But the thread that waits also receives. So: one short wait, one more attempt, and while that does
 //! not help no further wait, until something was sent again.
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
