@@ -21,6 +21,14 @@ pub(crate) fn set_int(fd: &impl AsFd, level: i32, name: i32, value: i32) -> io::
 pub(crate) fn set_buffers(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
     setsockopt(fd, sockopt::SndBufForce, &bytes)
         .or_else(|_| setsockopt(fd, sockopt::SndBuf, &bytes))?;
+    set_receive_buffer(fd, bytes)
+}
+
+/// The receive buffer alone, by the same rule.
+///
+/// # Errors
+/// As `setsockopt`.
+pub(crate) fn set_receive_buffer(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
     setsockopt(fd, sockopt::RcvBufForce, &bytes)
         .or_else(|_| setsockopt(fd, sockopt::RcvBuf, &bytes))?;
     Ok(())

@@ -15,7 +15,9 @@ use crate::error::KernelError;
 use crate::ledger::{Ledger, Place};
 use crate::offload::Offload;
 use crate::patience::Patience;
-use crate::sockopt::{SocketMemory, set_buffers, set_int, socket_memory, steer_by_lane};
+use crate::sockopt::{
+    SocketMemory, set_buffers, set_int, set_receive_buffer, socket_memory, steer_by_lane,
+};
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun};
@@ -33,8 +35,12 @@ use transfer::{Kernel, transfer};
 /// Longest receive: what `UDP_GRO` glues together at most. A shorter buffer would lose the tail.
 pub const RECEIVE_LEN: usize = 65_535;
 
-/// Socket buffers, in bytes. At 10 Gbit/s it is 6 ms: one late wake-up of the event loop.
-const SOCKET_BUFFER: usize = 8 << 20;
+/// What waits to be sent, in bytes. At 10 Gbit/s it is 6 ms, on a slow link more than one wants.
+const SEND_BUFFER: usize = 8 << 20;
+/// What waits to be read, in bytes; the kernel charges more than a datagram carries. It must hold
+/// what comes while the event loop wakes late, or delivers what came before. What does not fit is
+/// lost merged: up to 64 KiB of many connections at once.
+const RECEIVE_BUFFER: usize = 32 << 20;
 
 /// Errors about an earlier datagram that may sit before one that was received.
 const PENDING_ERRORS: usize = 16;
@@ -312,7 +318,8 @@ fn open(
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Mark, &mark)?;
-    set_buffers(&fd, SOCKET_BUFFER)?;
+    set_buffers(&fd, SEND_BUFFER)?;
+    set_receive_buffer(&fd, RECEIVE_BUFFER)?;
     if !ledger.is_off(Offload::UdpReceive)
         && let Err(errno) = setsockopt(&fd, sockopt::UdpGroSegment, &true)
     {

@@ -41,8 +41,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Frames taken from one TUN before the other descriptors get their turn.
-pub(super) const FRAMES_PER_TURN: usize = 64;
+/// Frames taken from one TUN before the other descriptors get their turn: more than its queue holds,
+/// and more than the datagrams of one turn make the local stack send. With fewer, what many
+/// connections answer is dropped in that queue while we read what they are sent.
+pub(super) const FRAMES_PER_TURN: usize = 1024;
+/// The same in bytes: sixty-four super-packets, some milliseconds of sealing.
+pub(super) const BYTES_PER_TURN: usize = 4 << 20;
 /// Datagram buffers taken from one socket before the other descriptors get their turn.
 pub(super) const BUFFERS_PER_TURN: usize = 16;
 /// Datagrams out of one buffer after which whoever is to read them gets the processor first: the usual
@@ -397,6 +401,7 @@ impl EventLoop {
     /// False if the interface was let go, and others may have other numbers now.
     fn read_frames(&mut self, index: usize, now: Now) -> bool {
         let mut whole = true;
+        let mut bytes = 0;
         for _ in 0..FRAMES_PER_TURN {
             let Some(attached) = self.devices.attached.get(index) else { break };
             let length = match attached.tun.queue(0).read(&mut self.buffer) {
@@ -416,6 +421,10 @@ impl EventLoop {
             self.buffer = buffer;
             if self.batch.bytes() >= BATCH_BYTES {
                 self.send_batch(now);
+            }
+            bytes += length;
+            if bytes >= BYTES_PER_TURN {
+                break;
             }
         }
         self.send_batch(now);

@@ -8,7 +8,9 @@
 //! ```
 
 use super::devices::nobody_to_hand_to;
-use super::event_loop::{BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, FRAMES_PER_TURN, yield_after};
+use super::event_loop::{
+    BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, BYTES_PER_TURN, FRAMES_PER_TURN, yield_after,
+};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use crate::clock;
@@ -26,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
 
-/// Frames that wait for the engine thread, in bytes: sixty-four super-packets, a turn of its loop.
-const FRAMES_WAITING: usize = 4 << 20;
+/// Frames that wait for the engine thread, in bytes: a turn of its loop.
+const FRAMES_WAITING: usize = BYTES_PER_TURN;
 /// Datagrams that wait for another thread, in bytes. Few are not where they belong, and most of those
 /// are somebody's replays.
 pub(super) const DATAGRAMS_WAITING: usize = 1 << 20;
@@ -171,6 +173,7 @@ impl Worker {
 
     fn read_frames(&mut self, index: usize, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
+        let mut bytes = 0;
         for _ in 0..FRAMES_PER_TURN {
             let Some(port) = self.ports.get(index) else { break };
             let length = match port.queue.read(&mut buffer) {
@@ -186,6 +189,10 @@ impl Worker {
             self.decide(index, &mut buffer[..length], now);
             if self.batch.bytes() >= BATCH_BYTES {
                 self.send_batch();
+            }
+            bytes += length;
+            if bytes >= BYTES_PER_TURN {
+                break;
             }
         }
         self.buffer = buffer;
