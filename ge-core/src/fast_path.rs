@@ -24,7 +24,7 @@ use crate::data::{PACKET_AT, Unsealed};
 use crate::engine::is_message;
 use crate::flow::{Direction, HostPair};
 use crate::id::{Lane, SessionIndex};
-use crate::io::{DatagramMeta, Frame};
+use crate::io::{DatagramMeta, Frame, Received};
 use crate::limits::{DATA_PORT, PIT_ROWS_HOST};
 use crate::now::Instant;
 use crate::pit::Pit;
@@ -145,30 +145,28 @@ impl FastPath {
         }
     }
 
-    /// Opens the datagrams in `buffer`, each `segment` bytes long but the last, and hands the inner
-    /// packets to `sink`, merged into super-packets where they belong together. `others` gets what
-    /// another thread must open: which one, and where it lies.
+    /// Opens the datagrams of what arrived by one interface, in order, and hands the inner packets to
+    /// `sink`, merged into super-packets where they belong together. `others` gets what another thread
+    /// must open: which one, the datagram, and where it came from.
     pub fn datagrams(
         &mut self,
         buffer: &mut [u8],
-        segment: usize,
-        meta: &DatagramMeta,
+        received: &[Received],
         now: Instant,
         sink: &mut impl FnMut(Gather<'_>),
-        others: &mut impl FnMut(u8, &[u8]),
+        others: &mut impl FnMut(u8, &[u8], &DatagramMeta),
     ) {
-        let mut start = 0;
-        while start < buffer.len() && segment > 0 {
-            let range = start..buffer.len().min(start + segment);
-            start = range.end;
-            match self.owner(&buffer[range.clone()]) {
-                Ok(owner) if owner == self.worker() => {
-                    if let Err(reason) = self.open(buffer, range, meta, now, sink) {
-                        self.tally.dropped_in(reason);
+        for each in received {
+            for range in each.datagrams() {
+                match self.owner(&buffer[range.clone()]) {
+                    Ok(owner) if owner == self.worker() => {
+                        if let Err(reason) = self.open(buffer, range, &each.meta, now, sink) {
+                            self.tally.dropped_in(reason);
+                        }
                     }
+                    Ok(owner) => others(owner, &buffer[range], &each.meta),
+                    Err(reason) => self.tally.dropped_in(reason),
                 }
-                Ok(owner) => others(owner, &buffer[range]),
-                Err(reason) => self.tally.dropped_in(reason),
             }
         }
         self.coalescer.flush(buffer, sink);

@@ -8,6 +8,7 @@ use crate::now::Instant;
 use crate::wire::dprp::{Consent, Place};
 use crate::{ClearReason, DropReason, Epoch, GeId, GroupId, Mode, Transit};
 use core::net::IpAddr;
+use core::ops::Range;
 use core::time::Duration;
 
 pub use crate::coalesce::Gather;
@@ -105,6 +106,45 @@ pub struct DatagramMeta {
     pub tos: u8,
     /// Interface it arrived on.
     pub interface: Interface,
+}
+
+/// What one receive of a data socket brought: where it lies in the buffer, and what it is.
+///
+/// ```text
+///   buffer  | datagram | datagram | .. | shorter | datagram | datagram | ..
+///           '-segment--+-segment--'              '-segment--
+///           '----------- at: one of them --------'--------- the next ----
+/// ```
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// Place in the buffer, in bytes.
+    pub at: Range<usize>,
+    /// Length of each datagram but the last, in bytes: the kernel may have glued several together.
+    pub segment: usize,
+    /// Where they came from. The same for all of them.
+    pub meta: DatagramMeta,
+}
+
+impl Received {
+    /// The only one in its buffer.
+    #[must_use]
+    pub const fn alone(buffer: &[u8], segment: usize, meta: DatagramMeta) -> Self {
+        Self { at: 0..buffer.len(), segment, meta }
+    }
+
+    /// The places of its datagrams, in order.
+    pub fn datagrams(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Range { start, end } = self.at;
+        let starts = (start..end).step_by(self.segment.max(1));
+        let segment = self.segment;
+        starts.map(move |at| at..end.min(at + segment)).take_while(|range| !range.is_empty())
+    }
+
+    /// Number of datagrams.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        if self.segment == 0 { 0 } else { self.at.len().div_ceil(self.segment) }
+    }
 }
 
 /// A negotiation message to send.

@@ -5,7 +5,9 @@
 //! [`Segmenter`] does that while it copies the payload into the send buffer, which has to happen
 //! anyway, and never sums the payload: each segment leaves with a *partial* checksum, the sum of
 //! its own pseudo-header, and the receiver's kernel completes it. The bit that says so travels
-//! authenticated.
+//! authenticated. A packet that came with a complete checksum, as from a network card that merges
+//! nothing, leaves with a partial one too once it is known to be right: only such segments are merged
+//! again at the other end ([`crate::coalesce`]).
 //!
 //! A TCP packet too large for the path is cut further, whether it was meant to be cut or not;
 //! nothing else may be, and is reported as too big.
@@ -50,6 +52,8 @@ enum Plan {
 enum Checksum {
     /// Complete, or none at all: not touched.
     Complete,
+    /// Complete and right: `field`, an offset in the packet, gets the sum of the pseudo-header instead.
+    Verified { field: usize, pseudo: u16 },
     /// The upper layer's own field holds the pseudo-header sum.
     Partial,
     /// Partial somewhere the receiver would not look (inside a tunnel of the sender's own, say):
@@ -109,7 +113,10 @@ impl<'a> Segmenter<'a> {
     /// checksum field, and the receiver completes it. False: the field is complete.
     #[must_use]
     pub const fn partial_checksum(&self) -> bool {
-        matches!(self.plan, Plan::Split(_) | Plan::Whole(Checksum::Partial))
+        matches!(
+            self.plan,
+            Plan::Split(_) | Plan::Whole(Checksum::Partial | Checksum::Verified { .. })
+        )
     }
 
     /// Number of segments, those already taken included.
@@ -154,9 +161,7 @@ impl<'a> Segmenter<'a> {
             return false;
         }
         match &self.plan {
-            Plan::Whole(checksum) => {
-                append_whole(checksum, self.packet, self.header_len, out);
-            }
+            Plan::Whole(checksum) => self.append_whole(checksum, self.header_len, out),
             Plan::Split(split) => split.append(&self.packet[self.header_len..], self.next, out),
         }
         self.next += 1;
@@ -171,7 +176,7 @@ impl<'a> Segmenter<'a> {
             return false;
         }
         match &self.plan {
-            Plan::Whole(checksum) => append_whole(checksum, self.packet, 0, out),
+            Plan::Whole(checksum) => self.append_whole(checksum, 0, out),
             Plan::Split(split) => {
                 let start = out.len();
                 let (header, transport) = self.packet.split_at(self.header_len);
@@ -183,11 +188,33 @@ impl<'a> Segmenter<'a> {
         self.next += 1;
         true
     }
+
+    /// Appends the packet without its first `skip` bytes.
+    fn append_whole(&self, checksum: &Checksum, skip: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        match checksum {
+            Checksum::Complete | Checksum::Partial => out.extend_from_slice(&self.packet[skip..]),
+            Checksum::Verified { field, pseudo } => {
+                out.extend_from_slice(&self.packet[skip..]);
+                write_u16(&mut out[start..], field - skip, *pseudo);
+            }
+            Checksum::Elsewhere(vnet) => {
+                // Rare, so that one copy more does not matter. The field was checked to lie in the
+                // packet.
+                let mut completed = self.packet.to_vec();
+                if complete_checksum(vnet, &mut completed).is_ok() {
+                    out.extend_from_slice(&completed[skip..]);
+                }
+            }
+        }
+    }
 }
 
 impl Checksum {
     fn of(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Result<Self, Malformed> {
-        let Some(partial) = vnet.partial else { return Ok(Self::Complete) };
+        let Some(partial) = vnet.partial else {
+            return Ok(Self::verified(vnet, packet, view).unwrap_or(Self::Complete));
+        };
         if usize::from(partial.start) < view.header_len || partial.field(packet.len()).is_none() {
             return Err(Malformed::Offload);
         }
@@ -198,6 +225,21 @@ impl Checksum {
             Self::Partial
         } else {
             Self::Elsewhere(*vnet)
+        })
+    }
+
+    /// A complete checksum that is right: the network card said so, or we sum. `None` also where it is
+    /// not ours to replace: none at all, not TCP or UDP, not the whole of it.
+    fn verified(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Option<Self> {
+        let transport = Transport::of(view.protocol)?;
+        let field = view.header_len + transport.checksum();
+        let is_there = read_u16(packet, field)? != 0 || transport == Transport::Tcp;
+        let ours = view.plain_header && view.fragment == Fragment::None && is_there;
+        let right = || vnet.data_valid || transport_is_valid(packet, view);
+        let length = view.total_len.checked_sub(view.header_len)?;
+        (ours && right()).then(|| {
+            let sum = pseudo_header(view.source, view.destination, view.protocol, length);
+            Self::Verified { field, pseudo: fold(sum) }
         })
     }
 }
@@ -290,6 +332,7 @@ fn pseudo_sum(checksum: &Checksum, packet: &[u8], view: &IpView) -> Result<u32, 
         _ => (udp::CHECKSUM, view.source.is_ipv4()),
     };
     let field = read_u16(transport, field).ok_or(Malformed::Length)?;
+    let whole = || pseudo_header(view.source, view.destination, view.protocol, 0);
     match checksum {
         Checksum::Partial => {
             let length = fold(length_sum(transport.len()));
@@ -297,26 +340,10 @@ fn pseudo_sum(checksum: &Checksum, packet: &[u8], view: &IpView) -> Result<u32, 
         }
         Checksum::Elsewhere(_) => Err(Malformed::Offload.into()),
         Checksum::Complete if !view.plain_header => Err(SegmentError::TooBig),
-        Checksum::Complete => {
-            let absent = optional && field == 0;
-            if !absent && !transport_is_valid(packet, view) {
-                return Err(Malformed::Checksum.into());
-            }
-            Ok(pseudo_header(view.source, view.destination, view.protocol, 0))
-        }
-    }
-}
-
-/// Appends `packet` without its first `skip` bytes.
-fn append_whole(checksum: &Checksum, packet: &[u8], skip: usize, out: &mut Vec<u8>) {
-    let Checksum::Elsewhere(vnet) = checksum else {
-        out.extend_from_slice(&packet[skip..]);
-        return;
-    };
-    // Rare, so that one copy more does not matter. The field was checked to lie in the packet.
-    let mut completed = packet.to_vec();
-    if complete_checksum(vnet, &mut completed).is_ok() {
-        out.extend_from_slice(&completed[skip..]);
+        Checksum::Verified { .. } => Ok(whole()),
+        // Summed already, and found wrong, unless there is none.
+        Checksum::Complete if optional && field == 0 => Ok(whole()),
+        Checksum::Complete => Err(Malformed::Checksum.into()),
     }
 }
 

@@ -9,6 +9,7 @@
 //! devices, and the hook as the very last thing, so that a start that fails has touched nothing
 //! and used up no token.
 
+mod arrivals;
 mod connector;
 mod control_plane;
 mod devices;

@@ -20,7 +20,7 @@ use crate::sockopt::{
 };
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
-use ge_core::io::{DatagramMeta, DatagramRun};
+use ge_core::io::{DatagramMeta, DatagramRun, Received};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
     SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
@@ -44,17 +44,6 @@ const RECEIVE_BUFFER: usize = 32 << 20;
 
 /// Errors about an earlier datagram that may sit before one that was received.
 const PENDING_ERRORS: usize = 16;
-
-/// What one receive brought: `bytes[..len]`, to be cut every `segment` bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct Received {
-    /// Bytes received.
-    pub len: usize,
-    /// Size of each datagram but the last.
-    pub segment: usize,
-    /// Where they came from. The same for all of them.
-    pub meta: DatagramMeta,
-}
 
 /// Room for the control messages of one receive, aligned as the kernel's macros expect.
 #[repr(align(8))]
@@ -229,7 +218,7 @@ impl UdpSocket {
             tos,
             interface: Interface(interface),
         };
-        Ok(Received { len: message.bytes, segment, meta })
+        Ok(Received { at: 0..message.bytes, segment, meta })
     }
 }
 

@@ -183,7 +183,7 @@ impl End {
         for _ in 0..BUFFERS_PER_TURN {
             let Ok(got) = self.datagrams.recv(buffer) else { break };
             self.tcp.count.frames_in += 1;
-            self.tcp.count.segments_in += got.len.div_ceil(got.segment.max(1)) as u64;
+            self.tcp.count.segments_in += got.count() as u64;
             let tun = &self.tun;
             let deliver = |gather: Gather<'_>| {
                 let mut parts = vec![IoSlice::new(&gather.vnet), IoSlice::new(gather.header)];
@@ -191,7 +191,7 @@ impl End {
                 parts.extend(pieces.map(IoSlice::new));
                 drop(tun.queue(0).writev(&parts));
             };
-            let (bytes, opener) = (&mut buffer[..got.len], &mut self.opener);
+            let (bytes, opener) = (&mut buffer[got.at], &mut self.opener);
             self.udp.incoming(bytes, got.segment, &got.meta, opener, deliver);
         }
     }

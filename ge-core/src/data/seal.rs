@@ -148,6 +148,13 @@ fn seal_tunnel(
             Err(SegmentError::Malformed(_)) => Err(Unsealed::Dropped(DropReason::Malformed)),
         };
     }
+    if view.plain_header && packet.len() <= room {
+        // Whole, with a checksum that lets the other end merge it.
+        return match Segmenter::new(vnet, packet, view, packet.len()) {
+            Ok(segmenter) => seal_tunnel_segments(sealer, heading, segmenter, view, batch),
+            Err(_) => Err(Unsealed::Dropped(DropReason::Malformed)),
+        };
+    }
     complete_checksum(vnet, packet).map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;
     let packet = &*packet;
     if packet.len() <= room {
@@ -177,7 +184,7 @@ fn seal_tunnel(
     result
 }
 
-/// A super-packet whose header is not plain: every segment with the whole header.
+/// Every segment with the whole header.
 fn seal_tunnel_segments(
     sealer: &mut Sealer,
     heading: Heading,

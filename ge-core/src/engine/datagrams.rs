@@ -6,12 +6,12 @@ use super::sessions::Session;
 use crate::coalesce::Gather;
 use crate::data::deliver;
 use crate::id::{Lane, SessionIndex};
-use crate::io::DatagramMeta;
+use crate::io::{DatagramMeta, Received};
 use crate::shim::{Kind, Shim};
 use crate::{DropReason, Now};
 use core::ops::Range;
 
-/// What one buffer of datagrams brought, per session.
+/// What the datagrams of one call brought, per session.
 #[derive(Default)]
 pub(super) struct Tally {
     packets: u64,
@@ -19,45 +19,53 @@ pub(super) struct Tally {
 }
 
 impl Engine {
-    /// Opens the datagrams in `buffer`, each `segment` bytes long but the last, and hands the
-    /// inner packets to `sink`, merged into super-packets where they belong together.
+    /// Opens the datagrams of what arrived by one interface, in order, and hands the inner packets to
+    /// `sink`, merged into super-packets where they belong together.
     pub fn datagrams(
         &mut self,
         buffer: &mut [u8],
-        segment: usize,
-        meta: &DatagramMeta,
+        received: &[Received],
         now: Now,
         sink: &mut impl FnMut(Gather<'_>),
     ) {
-        let mut controls: Vec<(SessionIndex, Vec<u8>)> = Vec::new();
         let mut touched = std::mem::take(&mut self.touched);
-        let mut messages: Vec<Range<usize>> = Vec::new();
-        let mut start = 0;
-        while start < buffer.len() && segment > 0 {
-            let range = start..buffer.len().min(start + segment);
-            start = range.end;
-            if is_message(&buffer[range.clone()]) {
-                messages.push(range);
+        for each in received {
+            let mut controls: Vec<(SessionIndex, Vec<u8>)> = Vec::new();
+            let mut messages: Vec<Range<usize>> = Vec::new();
+            for range in each.datagrams() {
+                if is_message(&buffer[range.clone()]) {
+                    messages.push(range);
+                    continue;
+                }
+                match self.open_one(buffer, range, &each.meta, now, sink) {
+                    Ok((index, Content::Control(body))) => controls.push((index, body)),
+                    Ok((index, Content::Data(bytes))) => tally(&mut touched, index, bytes),
+                    Ok((_, Content::Early | Content::Elsewhere)) => {}
+                    Err(reason) => self.dropped_in(reason),
+                }
+            }
+            if controls.is_empty() && messages.is_empty() {
                 continue;
             }
-            match self.open_one(buffer, range, meta, now, sink) {
-                Ok((index, Content::Control(body))) => controls.push((index, body)),
-                Ok((index, Content::Data(bytes))) => tally(&mut touched, index, bytes),
-                Ok((_, Content::Early | Content::Elsewhere)) => {}
-                Err(reason) => self.dropped_in(reason),
+            // What they change, the data that came next finds changed.
+            self.coalescer.flush(buffer, sink);
+            self.account_all(&mut touched, now);
+            for (index, body) in controls {
+                self.account(index, &Tally::default(), now);
+                self.consume_control(index, &body, now);
+            }
+            for range in messages {
+                self.message_on_port(&buffer[range], &each.meta, now);
             }
         }
         self.coalescer.flush(buffer, sink);
+        self.account_all(&mut touched, now);
+        self.touched = touched;
+    }
+
+    fn account_all(&mut self, touched: &mut Vec<(SessionIndex, Tally)>, now: Now) {
         for (index, tally) in touched.drain(..) {
             self.account(index, &tally, now);
-        }
-        self.touched = touched;
-        for (index, body) in controls {
-            self.account(index, &Tally::default(), now);
-            self.consume_control(index, &body, now);
-        }
-        for range in messages {
-            self.message_on_port(&buffer[range], meta, now);
         }
     }
 
@@ -106,7 +114,7 @@ impl Engine {
         Ok((shim.index, Content::Data(bytes)))
     }
 
-    /// Book-keeping once per buffer: counters, row, and the fact that the peer has these keys.
+    /// Book-keeping once per call: counters, row, and the fact that the peer has these keys.
     fn account(&mut self, index: SessionIndex, tally: &Tally, now: Now) {
         self.counters.opened.0 += tally.packets;
         self.counters.opened.1 += tally.bytes as u64;

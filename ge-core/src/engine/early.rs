@@ -7,7 +7,7 @@
 //! nothing until they are opened like any other.
 
 use super::Engine;
-use crate::io::{DatagramMeta, Output};
+use crate::io::{DatagramMeta, Output, Received};
 use crate::limits::{EARLY_BYTES, EARLY_PER_ANSWER};
 use crate::wire::vnet::{VnetHeader, complete_checksum};
 use crate::{DropReason, Now, SessionIndex};
@@ -80,9 +80,9 @@ impl Engine {
     /// The session is there: what came before it is opened now.
     pub(super) fn open_early(&mut self, index: SessionIndex, now: Now) {
         for EarlyDatagram { meta, mut bytes } in self.answers.early.take(index) {
-            let segment = bytes.len();
+            let received = Received::alone(&bytes, bytes.len(), meta);
             let mut packets = Vec::new();
-            self.datagrams(&mut bytes, segment, &meta, now, &mut |gather| {
+            self.datagrams(&mut bytes, &[received], now, &mut |gather| {
                 let mut packet = gather.header.to_vec();
                 for range in gather.payload {
                     packet.extend_from_slice(&gather.buffer[range.clone()]);

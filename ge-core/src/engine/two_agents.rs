@@ -6,7 +6,7 @@ use crate::addr::WireAddr;
 use crate::coalesce::Gather;
 use crate::dprp::domain::{Domain, Member, NOW};
 use crate::flow::Direction;
-use crate::io::{DatagramMeta, ETHERNET_LEN, Frame, VNET_LEN};
+use crate::io::{DatagramMeta, ETHERNET_LEN, Frame, Received, VNET_LEN};
 use crate::now::Instant;
 use crate::wire::checksum::{fold, pseudo_header};
 use crate::wire::ip::emit_header;
@@ -90,7 +90,8 @@ pub(super) fn carry_data(sent: &[Output], from: u8, engine: &mut Engine) -> usiz
         if let Output::Datagrams(run) = output {
             let mut bytes = run.bytes.clone();
             let mut sink = |_: Gather<'_>| opened += 1;
-            engine.datagrams(&mut bytes, run.segment, &meta(from), at(2), &mut sink);
+            let received = Received::alone(&bytes, run.segment, meta(from));
+            engine.datagrams(&mut bytes, &[received], at(2), &mut sink);
         }
     }
     opened

@@ -46,10 +46,10 @@ fn rules_truth_table() {
     let small = &data[..1000];
     let too_big = Err(SegmentError::TooBig);
     let cases: [(u32, Built, usize, Plan); 20] = [
-        // Not to be cut, and fits: as it is.
-        (1, tcp(v4(), ACK, &[], small), 1400, Ok((1, false))),
+        // Not to be cut, and fits.
+        (1, tcp(v4(), ACK, &[], small), 1400, Ok((1, true))),
         (2, tcp_gso(v4(), ACK, &[], small, 1448), 1400, Ok((1, true))),
-        (3, tcp(v4(), ACK, &[], &data[..1380]), 1400, Ok((1, false))),
+        (3, tcp(v4(), ACK, &[], &data[..1380]), 1400, Ok((1, true))),
         // Cut as asked.
         (4, tcp_gso(v4(), ACK, &[], &data, 1000), 1400, Ok((4, true))),
         (5, tcp_gso(v6(), ACK, &TIMESTAMPS, &data, 1000), 1400, Ok((4, true))),
@@ -170,10 +170,46 @@ fn next_transport_is_next_packet_without_its_header() {
     }
 }
 
+/// Only segments with a partial one are merged at the other end.
 #[test]
-fn what_fits_is_not_touched() {
+fn a_right_checksum_becomes_a_partial_one() {
+    let udp = |pair| {
+        let mut built = udp_gso(pair, &payload(100), 1000);
+        let head = built.view().header_len;
+        let upper = completed(&built.bytes, &built.view(), 6);
+        built.bytes[head..].copy_from_slice(&upper);
+        (Built { vnet: VnetHeader::default(), ..built }, 6)
+    };
+    let flags = ACK | URG | FIN;
+    for (built, field) in [
+        (tcp(v4(), flags, &TIMESTAMPS, &payload(100)), 16),
+        (tcp(v6(), ACK, &[], &[]), 16),
+        udp(v4()),
+        udp(v6()),
+    ] {
+        let view = built.view();
+        assert_eq!(plan(&built, 1400), Ok((1, true)));
+        let sent = packets(&built, 1400).remove(0);
+        assert_ne!(sent, built.bytes);
+        assert_eq!(completed(&sent, &view, field), built.bytes[view.header_len..]);
+
+        let mut broken = built.clone();
+        broken.bytes[view.header_len + field] ^= 1;
+        assert_eq!(plan(&broken, 1400), Ok((1, false)));
+        assert_eq!(packets(&broken, 1400), [broken.bytes.clone()], "the receiver will see");
+        // A card that looked at it is believed, as the kernel does.
+        broken.vnet.data_valid = true;
+        assert_eq!(plan(&broken, 1400), Ok((1, true)));
+    }
+}
+
+#[test]
+fn what_fits_and_is_not_ours_to_change_is_not_touched() {
+    let mut without = udp_gso(v4(), &payload(100), 1000);
+    without.vnet = VnetHeader::default();
+    without.bytes[26..28].fill(0);
     for built in [
-        tcp(v4(), ACK | URG | FIN, &TIMESTAMPS, &payload(100)),
+        without,
         tcp_gso(v6(), ACK, &TIMESTAMPS, &payload(100), 1448),
         Built { vnet: VnetHeader::default(), bytes: ip_packet(v4(), 47, &payload(33)) },
     ] {

@@ -378,11 +378,6 @@ impl Devices {
         [Offload::MergeTcp, Offload::MergeUdp].map(|offload| self.ledger.is_on(offload))
     }
 
-    /// The data socket failed at receiving.
-    pub(super) fn not_received(&self, error: &io::Error) {
-        self.ledger.losses.add(Place::Receive, 1, error);
-    }
-
     /// What the kernel says about sockets and TUNs.
     pub(super) fn report(&self) -> KernelReport {
         let data = [("udp4", Some(&self.data_v4)), ("udp6", self.data_v6.as_ref())];

@@ -7,6 +7,7 @@
 //!            +-- commands, link changes -+
 //! ```
 
+use super::arrivals::Arrivals;
 use super::devices::Devices;
 use super::followers::Followers;
 use super::inbox::{Inbox, Outbox, inbox};
@@ -24,14 +25,12 @@ use crate::options::RunError;
 use crate::poll_list::PollList;
 use crate::report::SharedFacts;
 use crate::telemetry;
-use crate::udp_socket::Received;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
 use ge_core::io::{
-    DatagramMeta, ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output,
-    VNET_LEN,
+    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, Received, VNET_LEN,
 };
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
@@ -47,9 +46,10 @@ use tracing::{debug, info, warn};
 pub(super) const FRAMES_PER_TURN: usize = 1024;
 /// The same in bytes: sixty-four super-packets, some milliseconds of sealing.
 pub(super) const BYTES_PER_TURN: usize = 4 << 20;
-/// Datagram buffers taken from one socket before the other descriptors get their turn.
-pub(super) const BUFFERS_PER_TURN: usize = 16;
-/// Datagrams out of one buffer after which whoever is to read them gets the processor first: the usual
+/// How often [`Arrivals`] are filled from one socket before the other descriptors get their turn: some
+/// hundred datagrams.
+pub(super) const FILLS_PER_TURN: usize = 8;
+/// Datagrams in one go after which whoever is to read them gets the processor first: the usual
 /// buffer of a program's socket (`net.core.rmem_default`) holds fewer than three hundred small ones.
 const YIELD_AFTER: usize = 32;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
@@ -91,6 +91,7 @@ pub(super) struct EventLoop {
     batch: SealedBatch,
     verdicts: Vec<KernelVerdict>,
     buffer: Vec<u8>,
+    arrivals: Arrivals,
     poll: PollList,
     /// What the threads beside this one hand over.
     handed: Inbox<Handed>,
@@ -141,6 +142,7 @@ impl EventLoop {
             batch: SealedBatch::default(),
             verdicts: Vec::new(),
             buffer: vec![0; BUFFER],
+            arrivals: Arrivals::default(),
             poll: PollList::default(),
             handed,
             beside,
@@ -292,8 +294,8 @@ impl EventLoop {
                     }
                 }
                 Handed::Datagram { mut datagram, meta } => {
-                    let segment = datagram.len();
-                    self.open(&mut datagram, segment, &meta, now);
+                    let received = Received::alone(&datagram, datagram.len(), meta);
+                    self.open(&mut datagram, &[received], now);
                 }
                 Handed::Broken(interface) => {
                     if let Some(index) = self.devices.index_of(interface) {
@@ -448,32 +450,30 @@ impl EventLoop {
     }
 
     fn read_datagrams(&mut self, socket: Socket, now: Now) {
-        for _ in 0..BUFFERS_PER_TURN {
+        let mut arrivals = std::mem::take(&mut self.arrivals);
+        for _ in 0..FILLS_PER_TURN {
             let data = match socket {
                 Socket::V4 => Some(&self.devices.data_v4),
                 Socket::V6 => self.devices.data_v6.as_ref(),
             };
-            let Some(data) = data else { return };
-            let Received { len, segment, meta } = match data.recv(&mut self.buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.devices.not_received(&error);
-                    continue;
-                }
-            };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            self.open(&mut buffer[..len], segment, &meta, now);
-            yield_after(len.div_ceil(segment.max(1)));
-            self.buffer = buffer;
+            let Some(data) = data else { break };
+            let more = arrivals.fill(data, &self.devices.ledger().losses);
+            arrivals.each(|buffer, received| self.open(buffer, received, now));
+            yield_after(arrivals.count());
+            if !more {
+                break;
+            }
         }
+        self.arrivals = arrivals;
         self.drain(now);
     }
 
-    fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Now) {
+    /// `received` came in by one interface.
+    fn open(&mut self, buffer: &mut [u8], received: &[Received], now: Now) {
+        let Some(first) = received.first() else { return };
         let devices = &self.devices;
-        let mut write = |gather: Gather<'_>| devices.deliver(meta.interface, &gather);
-        self.engine.datagrams(buffer, segment, meta, now, &mut write);
+        let mut write = |gather: Gather<'_>| devices.deliver(first.meta.interface, &gather);
+        self.engine.datagrams(buffer, received, now, &mut write);
         self.settle_merging();
     }
 

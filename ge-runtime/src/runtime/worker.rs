@@ -7,21 +7,22 @@
 //!                                                 what is not its to decide -> engine thread
 //! ```
 
+use super::arrivals::Arrivals;
 use super::devices::nobody_to_hand_to;
 use super::event_loop::{
-    BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, BYTES_PER_TURN, FRAMES_PER_TURN, yield_after,
+    BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN, yield_after,
 };
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use crate::clock;
-use crate::ledger::{Ledger, Place};
+use crate::ledger::Ledger;
 use crate::offload::Offload;
 use crate::poll_list::PollList;
-use crate::udp_socket::{Received, UdpSocket};
+use crate::udp_socket::UdpSocket;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
-use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame};
+use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame, Received};
 use ge_core::{Instant, Interface};
 use std::io;
 use std::sync::Arc;
@@ -79,6 +80,7 @@ pub(super) struct Worker {
     beside: Vec<Outbox<Task>>,
     batch: SealedBatch,
     buffer: Vec<u8>,
+    arrivals: Arrivals,
     poll: PollList,
     ledger: Arc<Ledger>,
 }
@@ -102,6 +104,7 @@ impl Worker {
             beside,
             batch: SealedBatch::default(),
             buffer: vec![0; BUFFER],
+            arrivals: Arrivals::default(),
             poll: PollList::default(),
             ledger,
         }
@@ -165,8 +168,8 @@ impl Worker {
             self.watch();
         }
         for (mut datagram, meta) in opened {
-            let len = datagram.len();
-            self.open(&mut datagram, len, &meta, now);
+            let received = Received::alone(&datagram, datagram.len(), meta);
+            self.open(&mut datagram, &[received], now);
         }
         false
     }
@@ -214,43 +217,44 @@ impl Worker {
 
     /// True if the thread was told to stop meanwhile.
     fn read_datagrams(&mut self, is_v4: bool, now: Instant) -> bool {
-        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut arrivals = std::mem::take(&mut self.arrivals);
         let mut stop = false;
-        for _ in 0..BUFFERS_PER_TURN {
+        for _ in 0..FILLS_PER_TURN {
             let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
             let Some(socket) = socket else { break };
-            let Received { len, segment, meta } = match socket.recv(&mut buffer) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => {
-                    self.ledger.losses.add(Place::Receive, 1, &error);
-                    continue;
-                }
-            };
+            let more = arrivals.fill(socket, &self.ledger.losses);
             // The peer was told of a session after this thread was, so that what it sends under it is
             // known by now, whenever that came.
             stop = self.do_tasks(false, now);
-            self.open(&mut buffer[..len], segment, &meta, now);
-            yield_after(len.div_ceil(segment.max(1)));
+            if stop {
+                break;
+            }
+            arrivals.each(|buffer, received| self.open(buffer, received, now));
+            yield_after(arrivals.count());
+            if !more {
+                break;
+            }
         }
-        self.buffer = buffer;
+        self.arrivals = arrivals;
         stop
     }
 
-    fn open(&mut self, buffer: &mut [u8], segment: usize, meta: &DatagramMeta, now: Instant) {
+    /// `received` came in by one interface.
+    fn open(&mut self, buffer: &mut [u8], received: &[Received], now: Instant) {
+        let Some(first) = received.first() else { return };
         let Self { fast, ports, engine, beside, ledger, .. } = self;
         // What the kernel refused merged, to whichever thread, comes singly from then on.
         fast.merge_segments(ledger.is_on(Offload::MergeTcp));
         fast.merge_datagrams(ledger.is_on(Offload::MergeUdp));
         // As the engine thread does: by the interface it came in by, if that is under the hook.
-        let by = ports.iter().find(|port| port.interface == meta.interface);
+        let by = ports.iter().find(|port| port.interface == first.meta.interface);
         let queue = by.or_else(|| ports.first()).map(|port| &port.queue);
         let mut write = |gather: Gather<'_>| match queue {
             Some(queue) => queue.deliver(&gather),
             None => nobody_to_hand_to(ledger, gather.payload.len()),
         };
         let mut lost = 0;
-        let mut others = |owner: u8, datagram: &[u8]| {
+        let mut others = |owner: u8, datagram: &[u8], meta: &DatagramMeta| {
             let (bytes, datagram, meta) = (datagram.len(), datagram.to_vec(), *meta);
             let handed = match owner.checked_sub(1).map(usize::from) {
                 None => {
@@ -263,7 +267,7 @@ impl Worker {
             };
             lost += u64::from(!handed);
         };
-        fast.datagrams(buffer, segment, meta, now, &mut write, &mut others);
+        fast.datagrams(buffer, received, now, &mut write, &mut others);
         (0..lost).for_each(|_| fast.lost(Lost::Datagram));
     }
 

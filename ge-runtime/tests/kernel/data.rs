@@ -5,13 +5,13 @@ use crate::namespace::{Namespace, Pair};
 use crate::probe::PATIENCE;
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
-use ge_core::io::{DatagramRun, Transmit};
+use ge_core::io::{DatagramRun, Received, Transmit};
 use ge_core::{Lane, Mode};
 use ge_runtime::error::KernelError;
 use ge_runtime::ledger::Ledger;
 use ge_runtime::message_socket::MessageSocket;
 use ge_runtime::program::Program;
-use ge_runtime::udp_socket::{RECEIVE_LEN, Received, UdpSocket, is_too_big};
+use ge_runtime::udp_socket::{RECEIVE_LEN, UdpSocket, is_too_big};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -56,9 +56,9 @@ pub(crate) fn collect(socket: &UdpSocket, bytes: usize) -> (Vec<Vec<u8>>, Vec<Re
         let patience = PollTimeout::try_from(PATIENCE).unwrap();
         assert_eq!(poll(&mut fds, patience).unwrap(), 1, "{total} of {bytes} bytes came");
         let received = socket.recv(&mut buf).unwrap();
-        datagrams.extend(buf[..received.len].chunks(received.segment).map(<[u8]>::to_vec));
+        datagrams.extend(buf[received.at.clone()].chunks(received.segment).map(<[u8]>::to_vec));
+        total += received.at.len();
         receives.push(received);
-        total += received.len;
     }
     (datagrams, receives)
 }

@@ -13,7 +13,9 @@ use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::batch::SealedBatch;
 use ge_core::flow::{Direction, HostPair};
-use ge_core::io::{DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, VNET_LEN};
+use ge_core::io::{
+    DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, Received, VNET_LEN,
+};
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::wire::dprp::{Kind, MAGIC, peek};
@@ -336,7 +338,8 @@ impl Sim {
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let mut opened = Vec::new();
-        engine.datagrams(&mut buffer, segment, &meta, now, &mut |gather| {
+        let received = Received::alone(&buffer, segment, meta);
+        engine.datagrams(&mut buffer, &[received], now, &mut |gather| {
             let mut packet = gather.header.to_vec();
             for piece in gather.payload {
                 packet.extend_from_slice(&gather.buffer[piece.clone()]);

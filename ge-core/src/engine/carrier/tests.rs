@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::engine::two_agents::{address, agent, at, carry, meta, outputs, send};
+use crate::io::Received;
 use crate::limits::{CARRIER_DELAY, RETRY_LADDER};
 use crate::wire::udp::UDP_LEN;
 
@@ -33,8 +34,8 @@ fn on_port(sent: &[Output], from: u8, engine: &mut Engine) -> Vec<Output> {
     for output in sent {
         if let Output::Transmit(transmit) = output {
             let mut bytes = transmit.bytes[UDP_LEN..].to_vec();
-            let len = bytes.len();
-            engine.datagrams(&mut bytes, len, &meta(from), at(2), &mut |_| ());
+            let received = Received::alone(&bytes, bytes.len(), meta(from));
+            engine.datagrams(&mut bytes, &[received], at(2), &mut |_| ());
         }
     }
     outputs(engine)
@@ -124,7 +125,8 @@ fn strangers_on_the_data_port_change_nothing() {
     let before = one.table_sizes();
     for length in [2, 24, 100, 416] {
         let mut bytes = [MAGIC.as_slice(), &vec![1; length - 2]].concat();
-        one.datagrams(&mut bytes, length, &meta(2), at(3), &mut |_| panic!("opened"));
+        let received = Received::alone(&bytes, length, meta(2));
+        one.datagrams(&mut bytes, &[received], at(3), &mut |_| panic!("opened"));
     }
     assert!(outputs(&mut one).is_empty());
     assert_eq!(one.table_sizes(), before);

@@ -2,6 +2,7 @@
 
 use super::threads::{Threads, meta};
 use super::*;
+use crate::io::{DatagramMeta, Received};
 use crate::wire::checksum::{fold, length_sum, pseudo_header};
 use crate::wire::ip::emit_header;
 use crate::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
@@ -80,13 +81,15 @@ fn allocations(load: Load, by_engine: bool) -> (u64, usize, usize) {
             sealed += run.count();
             received.clear();
             received.extend_from_slice(&run.bytes);
+            let runs = [Received::alone(&received, run.segment, meta())];
             let mut sink = |_: crate::coalesce::Gather<'_>| opened += 1;
             if by_engine {
                 let b = &mut threads.ends.b;
-                b.datagrams(&mut received, run.segment, &meta(), now, &mut sink);
+                b.datagrams(&mut received, &runs, now, &mut sink);
             } else {
-                let (b, mut others) = (&mut threads.b[0], |_: u8, _: &[u8]| panic!("lane 1"));
-                b.datagrams(&mut received, run.segment, &meta(), now.mono, &mut sink, &mut others);
+                let b = &mut threads.b[0];
+                let mut others = |_: u8, _: &[u8], _: &DatagramMeta| panic!("lane 1");
+                b.datagrams(&mut received, &runs, now.mono, &mut sink, &mut others);
             }
         }
         batch.clear();

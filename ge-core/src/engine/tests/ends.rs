@@ -4,7 +4,7 @@ use super::*;
 use crate::addr::WireAddr;
 use crate::dprp::domain::Member;
 use crate::engine::row::{Negotiation, Protected};
-use crate::io::{DatagramMeta, DatagramRun, KernelVerdict, Transmit};
+use crate::io::{DatagramMeta, DatagramRun, KernelVerdict, Received, Transmit};
 use crate::limits::{CDN_WAIT, DATA_PORT};
 use crate::wire::dprp::{Kind, peek};
 use crate::wire::icmp::ECHO_LEN;
@@ -159,7 +159,8 @@ fn hand_over_run(to: &mut Engine, run: DatagramRun, now: Now) {
         interface: ETH0,
     };
     let mut bytes = run.bytes;
-    to.datagrams(&mut bytes, run.segment, &meta, now, &mut |_| ());
+    let received = Received::alone(&bytes, run.segment, meta);
+    to.datagrams(&mut bytes, &[received], now, &mut |_| ());
 }
 
 /// Kinds of the negotiation messages among outputs.

@@ -5,7 +5,7 @@ use crate::addr::WireAddr;
 use crate::engine::Engine;
 use crate::engine::two_agents::{address, agent, at, carry, outputs, send};
 use crate::flow::HostPair;
-use crate::io::{DatagramMeta, FlowSnapshot, Output};
+use crate::io::{DatagramMeta, FlowSnapshot, Output, Received};
 use crate::limits::{DATA_PORT, NAT_KEEPALIVE};
 use crate::wire::checksum::transport_is_valid;
 use crate::wire::ip;
@@ -30,7 +30,8 @@ fn arrive(sent: &[Output], (from, port): (u8, u16), to: u8, engine: &mut Engine)
     for output in sent {
         let Output::Datagrams(run) = output else { continue };
         let mut bytes = run.bytes.clone();
-        engine.datagrams(&mut bytes, run.segment, &meta, at(3), &mut |gather| {
+        let received = Received::alone(&bytes, run.segment, meta);
+        engine.datagrams(&mut bytes, &[received], at(3), &mut |gather| {
             let mut packet = gather.header.to_vec();
             for part in gather.payload {
                 packet.extend_from_slice(&gather.buffer[part.clone()]);

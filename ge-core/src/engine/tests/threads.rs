@@ -10,7 +10,7 @@ use super::*;
 use crate::addr::WireAddr;
 use crate::fast_path::{FastPath, Lost, Outcome, Update};
 use crate::icmp_error::{ErrorKind, build_error_for};
-use crate::io::{DatagramMeta, DatagramRun};
+use crate::io::{DatagramMeta, DatagramRun, Received};
 use crate::limits::{DATA_PORT, LIVENESS, OLD_KEYS_GRACE, REKEY_AFTER_TIME};
 use crate::shim::Shim;
 use crate::{DropReason, Lane};
@@ -98,17 +98,18 @@ impl Threads {
             went = Went::Opened(payload.copied().collect());
         };
         let (mut bytes, now) = (datagram.to_vec(), self.ends.now().mono);
-        let mut others = |worker: u8, _: &[u8]| owner = Some(worker);
-        let len = bytes.len();
-        self.b[0].datagrams(&mut bytes, len, &meta(), now, &mut sink, &mut others);
+        let mut others = |worker: u8, _: &[u8], _: &DatagramMeta| owner = Some(worker);
+        let received = Received::alone(&bytes, bytes.len(), meta());
+        self.b[0].datagrams(&mut bytes, &[received], now, &mut sink, &mut others);
         owner.map_or(went, Went::To)
     }
 
     /// The kernel gives it to `b`'s engine. What comes of it.
     fn open_by_engine(&mut self, datagram: &[u8]) -> (usize, Vec<Output>) {
         let (mut bytes, now) = (datagram.to_vec(), self.ends.now());
-        let (len, mut opened) = (bytes.len(), 0);
-        self.ends.b.datagrams(&mut bytes, len, &meta(), now, &mut |_| opened += 1);
+        let mut opened = 0;
+        let received = Received::alone(&bytes, bytes.len(), meta());
+        self.ends.b.datagrams(&mut bytes, &[received], now, &mut |_| opened += 1);
         (opened, outputs(&mut self.ends.b))
     }
 
