@@ -7,6 +7,9 @@
 //!                                                 what is not its to decide -> engine thread
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use super::devices::nobody_to_hand_to;
 use super::event_loop::{
     BATCH_BYTES, BUFFER, BUFFERS_PER_TURN, BYTES_PER_TURN, FRAMES_PER_TURN, yield_after,
@@ -138,7 +141,7 @@ impl Worker {
         self.poll.clear();
         self.poll.watch(&self.tasks);
         self.poll.watch(&self.v4);
-        // Where there is no IPv6, the place is taken by what is ready at the same time.
+        // Where there is no IPv6, its place is one that is never ready.
         match &self.v6 {
             Some(v6) => self.poll.watch(v6),
             None => self.poll.leave_out(),
@@ -230,6 +233,9 @@ impl Worker {
             // The peer was told of a session after this thread was, so that what it sends under it is
             // known by now, whenever that came.
             stop = self.do_tasks(false, now);
+            if stop {
+                break;
+            }
             self.open(&mut buffer[..len], segment, &meta, now);
             yield_after(len.div_ceil(segment.max(1)));
         }
