@@ -295,8 +295,10 @@ impl EventLoop {
                     let segment = datagram.len();
                     self.open(&mut datagram, segment, &meta, now);
                 }
-                Handed::Broken(interface) => {
-                    if let Some(index) = self.devices.index_of(interface) {
+                Handed::Broken(queue) => {
+                    // Whoever reads another queue of it may have said so before, and then the
+                    // interface has a new one.
+                    if let Some(index) = self.devices.index_of_queue(&queue) {
                         self.devices.detach(index);
                         self.reconcile(now);
                     }

@@ -20,12 +20,13 @@ use crate::clock;
 use crate::ledger::{Ledger, Place};
 use crate::offload::Offload;
 use crate::poll_list::PollList;
+use crate::tun::TunQueue;
 use crate::udp_socket::{Received, UdpSocket};
+use ge_core::Instant;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame};
-use ge_core::{Instant, Interface};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +56,8 @@ pub(super) enum Handed {
     Frame(HeldFrame),
     /// A datagram of one of the engine's lanes, or a message.
     Datagram { datagram: Vec<u8>, meta: DatagramMeta },
-    /// The TUN of this interface cannot be read.
-    Broken(Interface),
+    /// This queue cannot be read: its TUN was taken away.
+    Broken(TunQueue),
     /// This thread has ended, asked or not.
     Ended(u8),
 }
@@ -183,8 +184,8 @@ impl Worker {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    self.engine.push(Handed::Broken(port.interface));
-                    self.ports.remove(index);
+                    let gone = self.ports.remove(index);
+                    self.engine.push(Handed::Broken(gone.queue));
                     self.watch();
                     break;
                 }
