@@ -204,7 +204,8 @@ pub enum Output {
     /// them, and what. Before any message of the same drain is sent, since its receiver may speak to
     /// that thread next.
     Beside(u8, Update),
-    /// Have a thread beside the engine open a datagram that came here.
+    /// Have a thread beside the engine open a datagram that came here, or say
+    /// [`Engine::lost_elsewhere`](crate::engine::Engine::lost_elsewhere).
     Elsewhere {
         /// Which of them.
         worker: u8,

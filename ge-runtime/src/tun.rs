@@ -164,6 +164,12 @@ impl Tun {
     pub fn queue(&self, number: u8) -> &TunQueue {
         &self.queues[usize::from(number) % self.queues.len()]
     }
+
+    /// Whether a queue is one of this device's.
+    #[must_use]
+    pub fn has(&self, queue: &TunQueue) -> bool {
+        self.queues.contains(queue)
+    }
 }
 
 /// One queue of a TUN device. A clone is the same queue.
@@ -430,4 +436,30 @@ fn send(
 
 fn family(number: i32) -> u16 {
     u16::try_from(number).expect("invariant: address families are small numbers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One of two queues, never made in the kernel.
+    fn tun() -> Tun {
+        let queue = |_| {
+            let file = File::open("/dev/null").expect("every machine has it");
+            TunQueue { file: Arc::new(file), ledger: Arc::default() }
+        };
+        let queues = (0..2).map(queue).collect();
+        Tun { queues, name: "ges0".to_owned(), ifindex: 1, tried: TunDrops::default() }
+    }
+
+    #[test]
+    fn a_broken_queue_is_of_the_tun_it_was_taken_from_and_not_of_the_next() {
+        let (broken, next) = (tun(), tun());
+        let reports = [broken.queue(0).clone(), broken.queue(1).clone()];
+        assert!(reports.iter().all(|queue| broken.has(queue)));
+        // The first report had it replaced.
+        drop(broken);
+        assert!(!reports.iter().any(|queue| next.has(queue)));
+        assert!(next.has(next.queue(1)));
+    }
 }

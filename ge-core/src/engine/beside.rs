@@ -7,12 +7,12 @@
 
 use super::Engine;
 use super::sessions::Session;
-use crate::Now;
 use crate::fast_path::{FastPath, FastSession, Seen, SessionTally, ThreadTally, Update};
 use crate::flow::{FlowKey, HostPair};
 use crate::id::{Lane, SessionIndex};
 use crate::io::{Counters, DatagramMeta, Output, ThreadSnapshot};
 use crate::now::Instant;
+use crate::{DropReason, Now};
 use rand_core::Rng as _;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,8 +47,9 @@ impl SessionThreads {
 
     /// What all of them have done, and what of that is news.
     fn news(&mut self, last_received: Instant) -> Option<(Seen, Seen)> {
+        let lanes: Vec<Seen> = self.tallies.iter().map(|tally| tally.seen()).collect();
         let mut total = Seen::default();
-        for seen in self.tallies.iter().map(|tally| tally.seen()) {
+        for seen in &lanes {
             total.packets_out += seen.packets_out;
             total.bytes_out += seen.bytes_out;
             total.packets_in += seen.packets_in;
@@ -58,12 +59,11 @@ impl SessionThreads {
         }
         // What one lane waits for may have come in another.
         let heard = total.last_received.unwrap_or_default().max(last_received);
-        let waits = |tally: &Arc<SessionTally>| {
-            let seen = tally.seen();
+        let waits = |seen: &Seen| {
             let since = seen.unanswered_since?.max(heard);
             (seen.last_sent? > heard).then_some(since)
         };
-        total.unanswered_since = self.tallies.iter().filter_map(waits).min();
+        total.unanswered_since = lanes.iter().filter_map(waits).min();
         let before = std::mem::replace(&mut self.counted, total);
         (total != before).then_some((before, total))
     }
@@ -224,6 +224,11 @@ impl Engine {
             self.emit(Output::Elsewhere { worker, datagram, meta: *meta });
         }
         elsewhere
+    }
+
+    /// Counts a datagram of [`Output::Elsewhere`] that its thread had no room for.
+    pub fn lost_elsewhere(&mut self) {
+        self.dropped_in(DropReason::QueueFull);
     }
 
     /// All counters, those of the other threads among them.

@@ -15,7 +15,7 @@ use crate::options::RunOptions;
 use crate::packet_socket::PacketSocket;
 use crate::program::Program;
 use crate::report::{KernelReport, SocketReport, TunReport};
-use crate::tun::Tun;
+use crate::tun::{Tun, TunQueue};
 use crate::udp_socket::{UdpSocket, probe_segments};
 use ge_core::coalesce::Gather;
 use ge_core::flow::Direction;
@@ -219,12 +219,17 @@ impl Devices {
         std::mem::take(&mut self.beside)
     }
 
-    /// The queues of a thread beside the engine.
     /// Where the interface is in the list of those under the hook.
     pub(super) fn index_of(&self, interface: Interface) -> Option<usize> {
         self.attached.iter().position(|attached| attached.interface == interface)
     }
 
+    /// The same of the interface whose TUN has this queue; `None` once it has another TUN.
+    pub(super) fn index_of_queue(&self, queue: &TunQueue) -> Option<usize> {
+        self.attached.iter().position(|attached| attached.tun.has(queue))
+    }
+
+    /// The queues of a thread beside the engine.
     pub(super) fn ports(&self, worker: u8) -> Vec<Port> {
         self.attached.iter().map(|attached| attached.port(worker)).collect()
     }

@@ -297,8 +297,10 @@ impl EventLoop {
                     let received = Received::alone(&datagram, datagram.len(), meta);
                     self.open(&mut datagram, &[received], now);
                 }
-                Handed::Broken(interface) => {
-                    if let Some(index) = self.devices.index_of(interface) {
+                Handed::Broken(queue) => {
+                    // Whoever reads another queue of it may have said so before, and then the
+                    // interface has a new one.
+                    if let Some(index) = self.devices.index_of_queue(&queue) {
                         self.devices.detach(index);
                         self.reconcile(now);
                     }
@@ -494,7 +496,11 @@ impl EventLoop {
         loop {
             match self.engine.poll_output() {
                 Output::Kernel(verdict) => self.verdicts.push(verdict),
-                Output::Beside(worker, update) => self.task(worker, Task::Update(update)),
+                Output::Beside(worker, update) => {
+                    if let Some(tasks) = self.tasks_of(worker) {
+                        tasks.push(Task::Update(update));
+                    }
+                }
                 Output::Idle { until, .. } => {
                     self.deadline = until;
                     break;
@@ -511,13 +517,13 @@ impl EventLoop {
         self.followers.tell(&mut self.engine, now);
     }
 
-    fn task(&self, worker: u8, task: Task) {
-        if let Some(beside) = self.beside.get(usize::from(worker).wrapping_sub(1)) {
-            beside.tasks.push(task);
-        }
+    /// What a thread beside this one is told by.
+    fn tasks_of(&self, worker: u8) -> Option<&Outbox<Task>> {
+        let at = usize::from(worker).checked_sub(1)?;
+        self.beside.get(at).map(|beside| &beside.tasks)
     }
 
-    fn carry_out(&self, output: Output) {
+    fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => self.devices.transmit(&transmit),
             Output::Datagrams(run) => self.devices.send_run(&run),
@@ -530,12 +536,12 @@ impl EventLoop {
                 telemetry::event(&event);
             }
             Output::Elsewhere { worker, datagram, meta } => {
-                let beside = self.beside.get(usize::from(worker).wrapping_sub(1));
                 let (bytes, task) = (datagram.len(), Task::Open { datagram, meta });
-                if let Some(beside) = beside
-                    && !beside.tasks.push_within(task, bytes, DATAGRAMS_WAITING)
-                {
-                    debug!(worker, "its queue is full");
+                let handed = self
+                    .tasks_of(worker)
+                    .is_some_and(|tasks| tasks.push_within(task, bytes, DATAGRAMS_WAITING));
+                if !handed {
+                    self.engine.lost_elsewhere();
                 }
             }
             // Done by `drain`.

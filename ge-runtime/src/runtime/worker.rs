@@ -7,6 +7,9 @@
 //!                                                 what is not its to decide -> engine thread
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use super::arrivals::Arrivals;
 use super::devices::nobody_to_hand_to;
 use super::event_loop::{
@@ -18,12 +21,13 @@ use crate::clock;
 use crate::ledger::Ledger;
 use crate::offload::Offload;
 use crate::poll_list::PollList;
+use crate::tun::TunQueue;
 use crate::udp_socket::UdpSocket;
+use ge_core::Instant;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame, Received};
-use ge_core::{Instant, Interface};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,8 +57,8 @@ pub(super) enum Handed {
     Frame(HeldFrame),
     /// A datagram of one of the engine's lanes, or a message.
     Datagram { datagram: Vec<u8>, meta: DatagramMeta },
-    /// The TUN of this interface cannot be read.
-    Broken(Interface),
+    /// This queue cannot be read: its TUN was taken away.
+    Broken(TunQueue),
     /// This thread has ended, asked or not.
     Ended(u8),
 }
@@ -141,7 +145,7 @@ impl Worker {
         self.poll.clear();
         self.poll.watch(&self.tasks);
         self.poll.watch(&self.v4);
-        // Where there is no IPv6, the place is taken by what is ready at the same time.
+        // Where there is no IPv6, its place is one that is never ready.
         match &self.v6 {
             Some(v6) => self.poll.watch(v6),
             None => self.poll.leave_out(),
@@ -183,8 +187,8 @@ impl Worker {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(_) => {
-                    self.engine.push(Handed::Broken(port.interface));
-                    self.ports.remove(index);
+                    let gone = self.ports.remove(index);
+                    self.engine.push(Handed::Broken(gone.queue));
                     self.watch();
                     break;
                 }

@@ -149,6 +149,9 @@ fn what_came_to_the_wrong_thread_is_opened_by_its_owner_alone() {
         panic!("it goes to thread 1 and nowhere else")
     };
     assert_eq!(*datagram, one);
+    // The driver says so if there was no room for it.
+    threads.ends.b.lost_elsewhere();
+    assert_eq!(threads.dropped_at_b(DropReason::QueueFull), 1);
     assert!(matches!(threads.open(&one), Went::Opened(_)));
     // A replay finds no second window to be new in.
     assert_eq!(threads.open(&one), Went::Nowhere);

@@ -1,0 +1,36 @@
+//! One thread with sockets of its own, driven by hand.
+
+use super::super::inbox::inbox;
+use super::*;
+use ge_core::engine::Engine;
+use ge_core::membership::{Identity, Secret32};
+use nix::sys::socket::{SockaddrIn, getsockname};
+use std::net::Ipv4Addr;
+use std::os::fd::{AsFd, AsRawFd};
+
+fn fast_path() -> FastPath {
+    let (identity, noise_static) = (Secret32([1; 32]), Secret32([2; 32]));
+    let mut engine = Engine::new(Identity { identity, noise_static }, [3; 32]);
+    engine.spread(2).remove(0)
+}
+
+/// Any mark, as root.
+const MARK: u32 = 1;
+
+#[test]
+fn a_stop_among_datagrams_is_not_forgotten() {
+    let ledger = Arc::default();
+    let socket = UdpSocket::bind_v4(0, MARK, &ledger).unwrap();
+    let port = getsockname::<SockaddrIn>(socket.as_fd().as_raw_fd()).unwrap().port();
+    let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    // Of different lengths, so that each is a receive of its own.
+    for len in 1..5 {
+        sender.send_to(&vec![0; len], (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    let (outbox, tasks) = inbox().unwrap();
+    let (engine, _handed) = inbox().unwrap();
+    let sockets = (socket, None);
+    let mut worker = Worker::new(fast_path(), sockets, tasks, engine, Vec::new(), ledger);
+    outbox.push(Task::Stop);
+    assert!(worker.read_datagrams(true, clock::now().mono));
+}
