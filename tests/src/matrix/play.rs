@@ -135,10 +135,11 @@ impl Flow {
     }
 
     /// One packet that can be read on a wire, if it is in clear. That the system says it was
-    /// refused is no error: the agents decide.
+    /// refused is no error: the agents decide. Each is longer than the one before, so that nobody on the
+    /// way merges them: a wire counts packets.
     fn send(&self, back: bool, number: u8) {
         let from = if back { &self.destination } else { &self.source };
-        let _refused = from.send(&[MARKER, &[number]].concat());
+        let _refused = from.send(&[MARKER, &vec![b' '; number.into()], &[number]].concat());
     }
 
     /// Numbers of the packets that arrived since the last call.
