@@ -6,8 +6,7 @@
 //! anyway, and never sums the payload: each segment leaves with a *partial* checksum, the sum of
 //! its own pseudo-header, and the receiver's kernel completes it. The bit that says so travels
 //! authenticated. A packet that came with a complete checksum, as from a network card that merges
-//! nothing, leaves with a partial one too once it is known to be right: only such segments are merged
-//! again at the other end ([`crate::coalesce`]).
+//! nothing, leaves with a partial one too if whoever sends it vouches for it ([`Segmenter::vouch`]).
 //!
 //! A TCP packet too large for the path is cut further, whether it was meant to be cut or not;
 //! nothing else may be, and is reported as too big.
@@ -44,16 +43,23 @@ pub struct Segmenter<'a> {
 enum Plan {
     /// One segment: the bytes as they are.
     Whole(Checksum),
+    /// One segment whose complete checksum is right, and is replaced.
+    Vouched(Replacement),
     /// Several.
     Split(Split),
+}
+
+/// A complete checksum becomes the sum of the pseudo-header.
+struct Replacement {
+    /// Offset of the field in the packet.
+    field: usize,
+    sum: u16,
 }
 
 /// State of the checksum of a packet that is not cut.
 enum Checksum {
     /// Complete, or none at all: not touched.
     Complete,
-    /// Complete and right: `field`, an offset in the packet, gets the sum of the pseudo-header instead.
-    Verified { field: usize, pseudo: u16 },
     /// The upper layer's own field holds the pseudo-header sum.
     Partial,
     /// Partial somewhere the receiver would not look (inside a tunnel of the sender's own, say):
@@ -109,21 +115,31 @@ impl<'a> Segmenter<'a> {
         Ok(Self { packet, header_len: view.header_len, plan, next: 0 })
     }
 
+    /// Has a whole packet whose complete checksum is right leave with a partial one, since only such
+    /// segments are merged again at the other end ([`crate::coalesce`]). What is wrong or not ours to
+    /// replace is not touched. `vnet` and `view` as in [`new`](Self::new).
+    #[must_use]
+    pub fn vouch(mut self, vnet: &VnetHeader, view: &IpView) -> Self {
+        if matches!(self.plan, Plan::Whole(Checksum::Complete))
+            && let Some(replacement) = Replacement::of(vnet, self.packet, view)
+        {
+            self.plan = Plan::Vouched(replacement);
+        }
+        self
+    }
+
     /// True: every segment carries only the sum of its own pseudo-header in its TCP or UDP
     /// checksum field, and the receiver completes it. False: the field is complete.
     #[must_use]
     pub const fn partial_checksum(&self) -> bool {
-        matches!(
-            self.plan,
-            Plan::Split(_) | Plan::Whole(Checksum::Partial | Checksum::Verified { .. })
-        )
+        matches!(self.plan, Plan::Split(_) | Plan::Vouched(_) | Plan::Whole(Checksum::Partial))
     }
 
     /// Number of segments, those already taken included.
     #[must_use]
     pub const fn count(&self) -> usize {
         match &self.plan {
-            Plan::Whole(_) => 1,
+            Plan::Whole(_) | Plan::Vouched(_) => 1,
             Plan::Split(split) => split.count,
         }
     }
@@ -133,7 +149,7 @@ impl<'a> Segmenter<'a> {
     #[must_use]
     pub const fn segment_len(&self) -> usize {
         match &self.plan {
-            Plan::Whole(_) => self.packet.len() - self.header_len,
+            Plan::Whole(_) | Plan::Vouched(_) => self.packet.len() - self.header_len,
             Plan::Split(split) => split.header_len + split.size,
         }
     }
@@ -146,7 +162,7 @@ impl<'a> Segmenter<'a> {
         }
         let transport = self.packet.len() - self.header_len;
         Some(match &self.plan {
-            Plan::Whole(_) => transport,
+            Plan::Whole(_) | Plan::Vouched(_) => transport,
             Plan::Split(split) => {
                 let left = transport - split.header_len - self.next * split.size;
                 split.header_len + left.min(split.size)
@@ -161,7 +177,10 @@ impl<'a> Segmenter<'a> {
             return false;
         }
         match &self.plan {
-            Plan::Whole(checksum) => self.append_whole(checksum, self.header_len, out),
+            Plan::Whole(checksum) => {
+                append_whole(checksum, self.packet, self.header_len, out);
+            }
+            Plan::Vouched(replacement) => replacement.append(self.packet, self.header_len, out),
             Plan::Split(split) => split.append(&self.packet[self.header_len..], self.next, out),
         }
         self.next += 1;
@@ -176,7 +195,8 @@ impl<'a> Segmenter<'a> {
             return false;
         }
         match &self.plan {
-            Plan::Whole(checksum) => self.append_whole(checksum, 0, out),
+            Plan::Whole(checksum) => append_whole(checksum, self.packet, 0, out),
+            Plan::Vouched(replacement) => replacement.append(self.packet, 0, out),
             Plan::Split(split) => {
                 let start = out.len();
                 let (header, transport) = self.packet.split_at(self.header_len);
@@ -188,33 +208,11 @@ impl<'a> Segmenter<'a> {
         self.next += 1;
         true
     }
-
-    /// Appends the packet without its first `skip` bytes.
-    fn append_whole(&self, checksum: &Checksum, skip: usize, out: &mut Vec<u8>) {
-        let start = out.len();
-        match checksum {
-            Checksum::Complete | Checksum::Partial => out.extend_from_slice(&self.packet[skip..]),
-            Checksum::Verified { field, pseudo } => {
-                out.extend_from_slice(&self.packet[skip..]);
-                write_u16(&mut out[start..], field - skip, *pseudo);
-            }
-            Checksum::Elsewhere(vnet) => {
-                // Rare, so that one copy more does not matter. The field was checked to lie in the
-                // packet.
-                let mut completed = self.packet.to_vec();
-                if complete_checksum(vnet, &mut completed).is_ok() {
-                    out.extend_from_slice(&completed[skip..]);
-                }
-            }
-        }
-    }
 }
 
 impl Checksum {
     fn of(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Result<Self, Malformed> {
-        let Some(partial) = vnet.partial else {
-            return Ok(Self::verified(vnet, packet, view).unwrap_or(Self::Complete));
-        };
+        let Some(partial) = vnet.partial else { return Ok(Self::Complete) };
         if usize::from(partial.start) < view.header_len || partial.field(packet.len()).is_none() {
             return Err(Malformed::Offload);
         }
@@ -227,20 +225,27 @@ impl Checksum {
             Self::Elsewhere(*vnet)
         })
     }
+}
 
-    /// A complete checksum that is right: the network card said so, or we sum. `None` also where it is
+impl Replacement {
+    /// Where the network card said that the checksum is right, or it sums up. `None` also where it is
     /// not ours to replace: none at all, not TCP or UDP, not the whole of it.
-    fn verified(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Option<Self> {
+    fn of(vnet: &VnetHeader, packet: &[u8], view: &IpView) -> Option<Self> {
         let transport = Transport::of(view.protocol)?;
         let field = view.header_len + transport.checksum();
         let is_there = read_u16(packet, field)? != 0 || transport == Transport::Tcp;
         let ours = view.plain_header && view.fragment == Fragment::None && is_there;
         let right = || vnet.data_valid || transport_is_valid(packet, view);
         let length = view.total_len.checked_sub(view.header_len)?;
-        (ours && right()).then(|| {
-            let sum = pseudo_header(view.source, view.destination, view.protocol, length);
-            Self::Verified { field, pseudo: fold(sum) }
-        })
+        let sum = || pseudo_header(view.source, view.destination, view.protocol, length);
+        (ours && right()).then(|| Self { field, sum: fold(sum()) })
+    }
+
+    /// Appends `packet` without its first `skip` bytes, which are before the field.
+    fn append(&self, packet: &[u8], skip: usize, out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(&packet[skip..]);
+        write_u16(&mut out[start..], self.field - skip, self.sum);
     }
 }
 
@@ -332,7 +337,6 @@ fn pseudo_sum(checksum: &Checksum, packet: &[u8], view: &IpView) -> Result<u32, 
         _ => (udp::CHECKSUM, view.source.is_ipv4()),
     };
     let field = read_u16(transport, field).ok_or(Malformed::Length)?;
-    let whole = || pseudo_header(view.source, view.destination, view.protocol, 0);
     match checksum {
         Checksum::Partial => {
             let length = fold(length_sum(transport.len()));
@@ -340,10 +344,26 @@ fn pseudo_sum(checksum: &Checksum, packet: &[u8], view: &IpView) -> Result<u32, 
         }
         Checksum::Elsewhere(_) => Err(Malformed::Offload.into()),
         Checksum::Complete if !view.plain_header => Err(SegmentError::TooBig),
-        Checksum::Verified { .. } => Ok(whole()),
-        // Summed already, and found wrong, unless there is none.
-        Checksum::Complete if optional && field == 0 => Ok(whole()),
-        Checksum::Complete => Err(Malformed::Checksum.into()),
+        Checksum::Complete => {
+            let absent = optional && field == 0;
+            if !absent && !transport_is_valid(packet, view) {
+                return Err(Malformed::Checksum.into());
+            }
+            Ok(pseudo_header(view.source, view.destination, view.protocol, 0))
+        }
+    }
+}
+
+/// Appends `packet` without its first `skip` bytes.
+fn append_whole(checksum: &Checksum, packet: &[u8], skip: usize, out: &mut Vec<u8>) {
+    let Checksum::Elsewhere(vnet) = checksum else {
+        out.extend_from_slice(&packet[skip..]);
+        return;
+    };
+    // Rare, so that one copy more does not matter. The field was checked to lie in the packet.
+    let mut completed = packet.to_vec();
+    if complete_checksum(vnet, &mut completed).is_ok() {
+        out.extend_from_slice(&completed[skip..]);
     }
 }
 

@@ -22,11 +22,6 @@ pub fn unmerge(
 ) -> Result<usize, SegmentError> {
     let view = ip::parse(packet)?;
     let mut segmenter = Segmenter::new(vnet, packet, &view, usize::MAX)?;
-    if vnet.gso.is_none() {
-        let piece = VnetHeader { partial: vnet.partial, ..VnetHeader::default() };
-        sink(&piece, &mut packet[..view.total_len].to_vec());
-        return Ok(1);
-    }
     let partial = segmenter.partial_checksum().then(|| place(&view)).flatten();
     let piece = VnetHeader { partial, ..VnetHeader::default() };
     let mut bytes = Vec::with_capacity(view.header_len + segmenter.segment_len());

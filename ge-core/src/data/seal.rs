@@ -95,6 +95,7 @@ fn seal_packet(
     if own_header {
         match Segmenter::new(&vnet, packet, view, limit) {
             Ok(segmenter) => {
+                let segmenter = segmenter.vouch(&vnet, view);
                 return seal_segments(sealer, heading, segmenter, view.protocol, batch);
             }
             Err(SegmentError::TooBig) => {}
@@ -140,19 +141,16 @@ fn seal_tunnel(
     batch: &mut SealedBatch,
 ) -> Result<u64, Unsealed> {
     let packet = &mut packet[..view.total_len];
-    if vnet.gso.is_some() {
+    // One that fits goes the same way, with a checksum that lets the other end merge it.
+    if vnet.gso.is_some() || (view.plain_header && packet.len() <= room) {
         let limit = room.saturating_sub(view.header_len);
         return match Segmenter::new(vnet, packet, view, limit) {
-            Ok(segmenter) => seal_tunnel_segments(sealer, heading, segmenter, view, batch),
+            Ok(segmenter) => {
+                let segmenter = segmenter.vouch(vnet, view);
+                seal_tunnel_segments(sealer, heading, segmenter, view, batch)
+            }
             Err(SegmentError::TooBig) => Err(Unsealed::TooBig(inner_mtu(room))),
             Err(SegmentError::Malformed(_)) => Err(Unsealed::Dropped(DropReason::Malformed)),
-        };
-    }
-    if view.plain_header && packet.len() <= room {
-        // Whole, with a checksum that lets the other end merge it.
-        return match Segmenter::new(vnet, packet, view, packet.len()) {
-            Ok(segmenter) => seal_tunnel_segments(sealer, heading, segmenter, view, batch),
-            Err(_) => Err(Unsealed::Dropped(DropReason::Malformed)),
         };
     }
     complete_checksum(vnet, packet).map_err(|_| Unsealed::Dropped(DropReason::Malformed))?;

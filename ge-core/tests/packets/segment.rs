@@ -14,13 +14,16 @@ use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 type Plan = Result<(usize, bool), SegmentError>;
 
 fn plan(built: &Built, limit: usize) -> Plan {
-    let segmenter = Segmenter::new(&built.vnet, &built.bytes, &built.view(), limit)?;
+    let view = built.view();
+    let segmenter = Segmenter::new(&built.vnet, &built.bytes, &view, limit)?;
+    let segmenter = segmenter.vouch(&built.vnet, &view);
     Ok((segmenter.count(), segmenter.partial_checksum()))
 }
 
 fn packets(built: &Built, limit: usize) -> Vec<Vec<u8>> {
     let view = built.view();
-    let mut segmenter = Segmenter::new(&built.vnet, &built.bytes, &view, limit).unwrap();
+    let segmenter = Segmenter::new(&built.vnet, &built.bytes, &view, limit).unwrap();
+    let mut segmenter = segmenter.vouch(&built.vnet, &view);
     let mut packets = Vec::new();
     let mut out = Vec::new();
     while segmenter.next_packet(&mut out) {
