@@ -2,6 +2,7 @@
 
 use super::super::inbox::inbox;
 use super::*;
+use ge_core::coalesce::PIECES_MAX;
 use ge_core::engine::Engine;
 use ge_core::membership::{Identity, Secret32};
 use nix::sys::socket::{SockaddrIn, getsockname};
@@ -23,8 +24,8 @@ fn a_stop_among_datagrams_is_not_forgotten() {
     let socket = UdpSocket::bind_v4(0, MARK, &ledger).unwrap();
     let port = getsockname::<SockaddrIn>(socket.as_fd().as_raw_fd()).unwrap().port();
     let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    // Of different lengths, so that each is a receive of its own.
-    for len in 1..5 {
+    // Of different lengths, so that each is a receive of its own; more than are taken in one go.
+    for len in 1..=2 * PIECES_MAX {
         sender.send_to(&vec![0; len], (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
     let (outbox, tasks) = inbox().unwrap();
