@@ -49,9 +49,6 @@ pub(super) const BYTES_PER_TURN: usize = 4 << 20;
 /// How often [`Arrivals`] are filled from one socket before the other descriptors get their turn: some
 /// hundred datagrams.
 pub(super) const FILLS_PER_TURN: usize = 8;
-/// Datagrams in one go after which whoever is to read them gets the processor first: the usual
-/// buffer of a program's socket (`net.core.rmem_default`) holds fewer than three hundred small ones.
-const YIELD_AFTER: usize = 32;
 /// Sealed bytes after which a batch is sent: a few system calls' worth, within the L2 cache.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// What the engine remembers is written this often although no destination came or went: less than
@@ -461,7 +458,6 @@ impl EventLoop {
             let Some(data) = data else { break };
             let more = arrivals.fill(data, &self.devices.ledger().losses);
             arrivals.each(|buffer, received| self.open(buffer, received, now));
-            yield_after(arrivals.count());
             if !more {
                 break;
             }
@@ -630,13 +626,6 @@ const HANDED: usize = 2;
 const V4: usize = 3;
 const V6: usize = 4;
 const TUNS: usize = 5;
-
-/// So many datagrams were handed to the local stack.
-pub(super) fn yield_after(datagrams: usize) {
-    if datagrams > YIELD_AFTER {
-        std::thread::yield_now();
-    }
-}
 
 /// The frame's vnet header with offsets from the IP header, which is what the TUN takes.
 pub(super) fn vnet_for_stack(frame: &[u8]) -> Option<[u8; VNET_LEN]> {

@@ -12,9 +12,7 @@ mod tests;
 
 use super::arrivals::Arrivals;
 use super::devices::nobody_to_hand_to;
-use super::event_loop::{
-    BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN, yield_after,
-};
+use super::event_loop::{BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use crate::clock;
@@ -234,7 +232,6 @@ impl Worker {
                 break;
             }
             arrivals.each(|buffer, received| self.open(buffer, received, now));
-            yield_after(arrivals.count());
             if !more {
                 break;
             }
