@@ -50,7 +50,7 @@ impl NftSocket {
         socket.set_non_blocking(true)?;
         // SAFETY: the socket is open, and the borrow ends with this call.
         let fd = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
-        sockopt::set_buffers(&fd, SOCKET_BUFFER)?;
+        sockopt::set_buffers(&fd, SOCKET_BUFFER, SOCKET_BUFFER)?;
         Ok(Self(socket))
     }
 

@@ -52,7 +52,7 @@ impl PacketSocket {
                 .inspect_err(|error| ledger.refused(Offload::PutBack, error))
                 .is_ok();
         setsockopt(&fd, Mark, &mark).map_err(|errno| failed(errno.into()))?;
-        sockopt::set_buffers(&fd, SEND_BUFFER).map_err(failed)?;
+        sockopt::set_buffers(&fd, SEND_BUFFER, SEND_BUFFER).map_err(failed)?;
         bind(&fd, ifindex).map_err(failed)?;
         let whole = AtomicBool::new(vnet && ledger.is_on(Offload::PutBack));
         let ledger = Arc::clone(ledger);

@@ -13,24 +13,16 @@ pub(crate) fn set_int(fd: &impl AsFd, level: i32, name: i32, value: i32) -> io::
     set(fd, level, name, &value)
 }
 
-/// Sets both buffers, in bytes; past the system's limit where that is allowed. Inside a user
+/// Sets the buffers for sending and for receiving, in bytes; past the system's limit where that is allowed. Inside a user
 /// namespace it is not, and the limit (`net.core.rmem_max`, `wmem_max`) is what there is.
 ///
 /// # Errors
 /// As `setsockopt`.
-pub(crate) fn set_buffers(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
-    setsockopt(fd, sockopt::SndBufForce, &bytes)
-        .or_else(|_| setsockopt(fd, sockopt::SndBuf, &bytes))?;
-    set_receive_buffer(fd, bytes)
-}
-
-/// The receive buffer alone, by the same rule.
-///
-/// # Errors
-/// As `setsockopt`.
-pub(crate) fn set_receive_buffer(fd: &impl AsFd, bytes: usize) -> io::Result<()> {
-    setsockopt(fd, sockopt::RcvBufForce, &bytes)
-        .or_else(|_| setsockopt(fd, sockopt::RcvBuf, &bytes))?;
+pub(crate) fn set_buffers(fd: &impl AsFd, send: usize, receive: usize) -> io::Result<()> {
+    setsockopt(fd, sockopt::SndBufForce, &send)
+        .or_else(|_| setsockopt(fd, sockopt::SndBuf, &send))?;
+    setsockopt(fd, sockopt::RcvBufForce, &receive)
+        .or_else(|_| setsockopt(fd, sockopt::RcvBuf, &receive))?;
     Ok(())
 }
 

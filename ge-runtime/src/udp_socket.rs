@@ -15,9 +15,7 @@ use crate::error::KernelError;
 use crate::ledger::{Ledger, Place};
 use crate::offload::Offload;
 use crate::patience::Patience;
-use crate::sockopt::{
-    SocketMemory, set_buffers, set_int, set_receive_buffer, socket_memory, steer_by_lane,
-};
+use crate::sockopt::{SocketMemory, set_buffers, set_int, socket_memory, steer_by_lane};
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun, Received};
@@ -307,8 +305,7 @@ fn open(
     let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
     let fd = socket(family, SockType::Datagram, flags, None)?;
     setsockopt(&fd, sockopt::Mark, &mark)?;
-    set_buffers(&fd, SEND_BUFFER)?;
-    set_receive_buffer(&fd, RECEIVE_BUFFER)?;
+    set_buffers(&fd, SEND_BUFFER, RECEIVE_BUFFER)?;
     if !ledger.is_off(Offload::UdpReceive)
         && let Err(errno) = setsockopt(&fd, sockopt::UdpGroSegment, &true)
     {
