@@ -89,8 +89,13 @@ impl DatagramRun {
     /// Number of datagrams.
     #[must_use]
     pub fn count(&self) -> usize {
-        if self.segment == 0 { 0 } else { self.bytes.len().div_ceil(self.segment) }
+        count(self.bytes.len(), self.segment)
     }
+}
+
+/// Datagrams of `segment` bytes each, the last one perhaps shorter, in so many bytes.
+const fn count(bytes: usize, segment: usize) -> usize {
+    if segment == 0 { 0 } else { bytes.div_ceil(segment) }
 }
 
 /// Where a datagram on our UDP port came from.
@@ -143,7 +148,7 @@ impl Received {
     /// Number of datagrams.
     #[must_use]
     pub fn count(&self) -> usize {
-        if self.segment == 0 { 0 } else { self.at.len().div_ceil(self.segment) }
+        count(self.at.len(), self.segment)
     }
 }
 

@@ -191,8 +191,7 @@ impl End {
                 parts.extend(pieces.map(IoSlice::new));
                 drop(tun.queue(0).writev(&parts));
             };
-            let (bytes, opener) = (&mut buffer[got.at], &mut self.opener);
-            self.udp.incoming(bytes, got.segment, &got.meta, opener, deliver);
+            self.udp.incoming(buffer, &got, &mut self.opener, deliver);
         }
     }
 

@@ -4,7 +4,7 @@ use ge_core::addr::WireAddr;
 use ge_core::batch::{Heading, SealedBatch};
 use ge_core::coalesce::{Coalescer, Gather};
 use ge_core::id::Interface;
-use ge_core::io::{DatagramMeta, ETHERNET_LEN};
+use ge_core::io::{ETHERNET_LEN, Received};
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::shim::{Kind, SHIM_LEN, TAG_LEN};
@@ -64,15 +64,14 @@ impl UdpShaped {
     pub(super) fn incoming(
         &mut self,
         buffer: &mut [u8],
-        segment: usize,
-        meta: &DatagramMeta,
+        received: &Received,
         opener: &mut Opener,
         mut deliver: impl FnMut(Gather<'_>),
     ) {
-        let mut start = 0;
-        while start < buffer.len() && segment > 0 {
-            let end = buffer.len().min(start + segment);
-            if let Ok(opened) = opener.open(&mut buffer[start..end]) {
+        let meta = &received.meta;
+        for range in received.datagrams() {
+            let start = range.start;
+            if let Ok(opened) = opener.open(&mut buffer[range]) {
                 let upper = start + opened.plaintext.start..start + opened.plaintext.end - 1;
                 let mut header = [0; ip::HEADER_MAX];
                 let (from, to) = (meta.from.0, meta.to.0);
@@ -80,7 +79,6 @@ impl UdpShaped {
                 let partial = opened.partial_checksum;
                 self.coalescer.push(buffer, &header[..len], upper, partial, &mut deliver);
             }
-            start = end;
         }
         self.coalescer.flush(buffer, &mut deliver);
     }
