@@ -1,7 +1,8 @@
 //! Answers that wait. An agent nearer to the source asked, and somebody further on gave it a NOMATCH:
 //! it will let its packets go in clear, or give up. This router stands for the source as well, so that
 //! it is the next to ask. It does so at once, and lets the answer pass when it knows its own verdict:
-//! whoever asked before must discard too if the flow is refused to this router.
+//! whoever asked before must discard too if the flow is refused to this router. A closed refuser's own
+//! message goes on in that case: who decided says so itself.
 //!
 //! ```text
 //! inner agent -- DDE --------------------------------->
