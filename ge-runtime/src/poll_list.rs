@@ -57,6 +57,18 @@ impl PollList {
     pub(crate) fn is_ready(&self, place: usize) -> bool {
         self.0.get(place).is_some_and(|entry| entry.revents != 0)
     }
+
+    /// Whether any was.
+    #[must_use]
+    pub(crate) fn is_any_ready(&self) -> bool {
+        self.is_any_ready_from(0)
+    }
+
+    /// Whether any at this place or behind it was.
+    #[must_use]
+    pub(crate) fn is_any_ready_from(&self, place: usize) -> bool {
+        self.0.iter().skip(place).any(|entry| entry.revents != 0)
+    }
 }
 
 #[cfg(test)]

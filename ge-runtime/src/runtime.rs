@@ -21,6 +21,7 @@ mod inquiries;
 mod offer;
 mod port;
 mod probes;
+mod spin;
 mod worker;
 
 use crate::command::{self, CommandReceiver};

@@ -14,6 +14,7 @@ use super::inbox::{Inbox, Outbox, inbox};
 use super::inquiries::Inquiries;
 use super::port::Port;
 use super::probes::Probes;
+use super::spin::{Came, Spin};
 use super::worker::{DATAGRAMS_WAITING, Handed, Task, Worker};
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
@@ -90,6 +91,7 @@ pub(super) struct EventLoop {
     buffer: Vec<u8>,
     arrivals: Arrivals,
     poll: PollList,
+    spin: Spin,
     /// What the threads beside this one hand over.
     handed: Inbox<Handed>,
     beside: Vec<Beside>,
@@ -141,6 +143,7 @@ impl EventLoop {
             buffer: vec![0; BUFFER],
             arrivals: Arrivals::default(),
             poll: PollList::default(),
+            spin: Spin::here(),
             handed,
             beside,
             deadline: None,
@@ -194,7 +197,8 @@ impl EventLoop {
         self.refresh_interfaces();
         self.reconcile(clock::now()); // the guard of remembered names
         loop {
-            if let Err(error) = self.poll.wait(Some(self.sleep())) {
+            let (came, most) = (self.came(), self.sleep());
+            if let Err(error) = self.spin.wait(&mut self.poll, came, Some(most)) {
                 return Ended::Failed(RunError::system("wait for packets", error));
             }
             let now = clock::now();
@@ -254,6 +258,17 @@ impl EventLoop {
     fn drain_links(&self) {
         if let Err(error) = self.devices.links.drain() {
             warn!(%error, "changes of interfaces cannot be watched");
+        }
+    }
+
+    /// What has come in since the wait before.
+    fn came(&self) -> Came {
+        if self.poll.is_any_ready_from(TUNS) {
+            Came::Frames
+        } else if self.poll.is_any_ready_from(V4) {
+            Came::Datagrams
+        } else {
+            Came::Nothing
         }
     }
 

@@ -15,6 +15,7 @@ use super::devices::nobody_to_hand_to;
 use super::event_loop::{BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
+use super::spin::{Came, Spin};
 use crate::clock;
 use crate::ledger::Ledger;
 use crate::offload::Offload;
@@ -28,7 +29,6 @@ use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame, Received};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 use tracing::warn;
 
 /// Frames that wait for the engine thread, in bytes: a turn of its loop.
@@ -84,6 +84,7 @@ pub(super) struct Worker {
     buffer: Vec<u8>,
     arrivals: Arrivals,
     poll: PollList,
+    spin: Spin,
     ledger: Arc<Ledger>,
 }
 
@@ -108,6 +109,7 @@ impl Worker {
             buffer: vec![0; BUFFER],
             arrivals: Arrivals::default(),
             poll: PollList::default(),
+            spin: Spin::here(),
             ledger,
         }
     }
@@ -117,7 +119,8 @@ impl Worker {
         let _farewell = Farewell(self.fast.worker(), self.engine.clone());
         self.watch();
         loop {
-            if let Err(error) = self.poll.wait(None::<Duration>) {
+            let came = self.came();
+            if let Err(error) = self.spin.wait(&mut self.poll, came, None) {
                 warn!(%error, "a thread of the data path cannot wait for packets");
                 return;
             }
@@ -135,6 +138,17 @@ impl Worker {
                     return;
                 }
             }
+        }
+    }
+
+    /// What has come in since the wait before.
+    fn came(&self) -> Came {
+        if self.poll.is_any_ready_from(TUNS) {
+            Came::Frames
+        } else if self.poll.is_any_ready_from(V4) {
+            Came::Datagrams
+        } else {
+            Came::Nothing
         }
     }
 
