@@ -24,7 +24,7 @@ use ge_runtime::report::{
 };
 use ge_runtime::sockopt::SocketMemory;
 use ge_runtime::telemetry::LogFormat;
-use ge_runtime::tun::TunDrops;
+use ge_runtime::tun::TunCounts;
 use nix::errno::Errno;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -184,13 +184,13 @@ fn status_with_details() {
         SealTime { aead: "chacha20-poly1305", nanoseconds: 1_913 },
     ]);
     let memory = |receive, dropped| SocketMemory { receive, send: 16 << 20, dropped };
-    let drops = TunDrops { queue: 17, stack: 0, malformed: 2 };
+    let counts = TunCounts { read: 80_311, written: 9_004, queue: 17, stack: 0, malformed: 2 };
     let kernel = KernelReport {
         sockets: vec![
             SocketReport::new("udp4".to_owned(), memory(16 << 20, 40)),
             SocketReport::new("packet eth0".to_owned(), memory(212_992, 0)),
         ],
-        tuns: vec![TunReport::new("ges0", "eth0", drops)],
+        tuns: vec![TunReport::new("ges0", "eth0", counts)],
     };
     let threads = [(1_204, 40), (88_310, 90_117)];
     let threads = threads.map(|(sealed, opened)| ThreadSnapshot { sealed, opened }).to_vec();

@@ -83,17 +83,22 @@ pub struct Tun {
     name: String,
     ifindex: u32,
     /// What the kernel counts for having been tried.
-    tried: TunDrops,
+    tried: TunCounts,
 }
 
-/// Packets the kernel dropped at the device since it was made (`struct rtnl_link_stats64`).
+/// Packets the kernel counted at the device since it was made (`struct rtnl_link_stats64`); a
+/// super-packet once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TunDrops {
-    /// For us, because we did not read fast enough.
+pub struct TunCounts {
+    /// Read by us.
+    pub read: u64,
+    /// Written by us, and taken.
+    pub written: u64,
+    /// For us, dropped because we did not read fast enough.
     pub queue: u64,
-    /// From us, because the stack did not take them.
+    /// From us, dropped because the stack did not take them.
     pub stack: u64,
-    /// From us, with a vnet header that did not fit.
+    /// From us, dropped because of a vnet header that did not fit.
     pub malformed: u64,
 }
 
@@ -130,7 +135,7 @@ impl Tun {
         let ifindex = nix::net::if_::if_nametoindex(name)
             .map_err(|errno| KernelError::io(format!("find interface {name}"), errno))?;
         let failed = |error| KernelError::io(format!("set up {name}"), error);
-        let tried = drops(ifindex).map_err(failed)?;
+        let tried = counts(ifindex).map_err(failed)?;
         configure(ifindex, program).map_err(failed)?;
         Ok(Self { queues, name: name.to_owned(), ifindex, tried })
     }
@@ -147,13 +152,15 @@ impl Tun {
         self.ifindex
     }
 
-    /// What the kernel dropped at the device.
+    /// What the kernel counted at the device.
     ///
     /// # Errors
     /// As netlink; `ENODEV` once the device was deleted by somebody.
-    pub fn drops(&self) -> io::Result<TunDrops> {
-        let (now, tried) = (drops(self.ifindex)?, self.tried);
-        Ok(TunDrops {
+    pub fn counts(&self) -> io::Result<TunCounts> {
+        let (now, tried) = (counts(self.ifindex)?, self.tried);
+        Ok(TunCounts {
+            read: now.read.saturating_sub(tried.read),
+            written: now.written.saturating_sub(tried.written),
             queue: now.queue.saturating_sub(tried.queue),
             stack: now.stack.saturating_sub(tried.stack),
             malformed: now.malformed.saturating_sub(tried.malformed),
@@ -315,9 +322,11 @@ fn probe(protocol: u8) -> Vec<u8> {
 }
 
 /// `RTM_GETLINK` of one device.
-fn drops(ifindex: u32) -> io::Result<TunDrops> {
+fn counts(ifindex: u32) -> io::Result<TunCounts> {
     /// `IFLA_STATS64`, and places of its words: received is what we wrote, sent what we read.
     const STATS: u16 = 23;
+    const WRITTEN: usize = 0;
+    const READ: usize = 1;
     const STACK: usize = 6;
     const QUEUE: usize = 7;
     const MALFORMED: usize = 13;
@@ -337,7 +346,13 @@ fn drops(ifindex: u32) -> io::Result<TunDrops> {
         let bytes = stats.get(at * 8..at * 8 + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, u64::from_ne_bytes)
     };
-    Ok(TunDrops { queue: word(QUEUE), stack: word(STACK), malformed: word(MALFORMED) })
+    Ok(TunCounts {
+        read: word(READ),
+        written: word(WRITTEN),
+        queue: word(QUEUE),
+        stack: word(STACK),
+        malformed: word(MALFORMED),
+    })
 }
 
 /// Addresses off, checks loosened, then up: an IPv6 address would be made in the moment of going up.
@@ -450,7 +465,7 @@ mod tests {
             TunQueue { file: Arc::new(file), ledger: Arc::default() }
         };
         let queues = (0..2).map(queue).collect();
-        Tun { queues, name: "ges0".to_owned(), ifindex: 1, tried: TunDrops::default() }
+        Tun { queues, name: "ges0".to_owned(), ifindex: 1, tried: TunCounts::default() }
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! which to cut. Where the kernel has neither, or it is switched off, each goes by itself. Path MTU is the engine's business: DF is set and the kernel's own opinion is not asked
 //! (`IP_PMTUDISC_PROBE`), because it may rest on ICMP that nobody authenticated.
 
+mod control;
 mod probe;
 mod transfer;
 
@@ -16,14 +17,15 @@ use crate::ledger::{Ledger, Place};
 use crate::offload::Offload;
 use crate::patience::Patience;
 use crate::sockopt::{SocketMemory, set_buffers, set_int, socket_memory, steer_by_lane};
+use control::Control;
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
 use ge_core::io::{DatagramMeta, DatagramRun, Received};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType,
-    SockaddrStorage, bind, getsockname, recvmsg, sendmsg, setsockopt, socket, sockopt,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrStorage, bind,
+    getsockname, recvmsg, setsockopt, socket, sockopt,
 };
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -253,25 +255,26 @@ impl Route {
     }
 
     fn send(&self, fd: &OwnedFd, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
-        let mut control = Vec::with_capacity(3);
-        if let Some(segment) = &segment {
-            control.push(ControlMessage::UdpGsoSegments(segment));
+        let mut control = Control::new();
+        if let Some(segment) = segment {
+            control.push(libc::SOL_UDP, libc::UDP_SEGMENT, &[&segment.to_ne_bytes()]);
         }
         let to = match self {
             Self::V4(info, to, tos) => {
-                control.push(ControlMessage::Ipv4PacketInfo(info));
-                control.push(ControlMessage::Ipv4Tos(tos));
+                let source = info.ipi_spec_dst.s_addr.to_ne_bytes();
+                let info: [&[u8]; 3] = [&info.ipi_ifindex.to_ne_bytes(), &source, &[0; 4]];
+                control.push(libc::IPPROTO_IP, libc::IP_PKTINFO, &info);
+                control.push(libc::IPPROTO_IP, libc::IP_TOS, &[&[*tos]]);
                 to
             }
             Self::V6(info, to, class) => {
-                control.push(ControlMessage::Ipv6PacketInfo(info));
-                control.push(ControlMessage::Ipv6TClass(class));
+                let info: [&[u8]; 2] = [&info.ipi6_addr.s6_addr, &info.ipi6_ifindex.to_ne_bytes()];
+                control.push(libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, &info);
+                control.push(libc::IPPROTO_IPV6, libc::IPV6_TCLASS, &[&class.to_ne_bytes()]);
                 to
             }
         };
-        let bytes = [IoSlice::new(bytes)];
-        sendmsg(fd.as_raw_fd(), &bytes, &control, MsgFlags::empty(), Some(to))?;
-        Ok(())
+        control.send(fd, bytes, to)
     }
 }
 
@@ -361,4 +364,49 @@ fn is_pending_error(error: &io::Error) -> bool {
                 | libc::EACCES
         )
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use allocation_counter::measure;
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    /// Both ways, cut by the kernel and by itself.
+    #[test]
+    fn neither_sending_nor_receiving_allocates() {
+        let ledger = Arc::default();
+        let v4 = UdpSocket::bind_v4(0, 1, &ledger).unwrap();
+        let v6 = UdpSocket::bind_v6(0, 1, &ledger).unwrap();
+        let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), Ipv6Addr::LOCALHOST.into()];
+        for (socket, ip) in [Some(v4), v6].into_iter().zip(loopback) {
+            let Some(socket) = socket else { continue };
+            let own = getsockname::<SockaddrStorage>(socket.fd.as_raw_fd()).unwrap();
+            let port = socket_addr(&own).unwrap().port();
+            for length in [1200, 12_000] {
+                let run = DatagramRun {
+                    from: Some(WireAddr(ip)),
+                    to: Some((WireAddr(ip), port)),
+                    interface: None,
+                    tos: 0xb9,
+                    segment: 1200,
+                    bytes: vec![7; length],
+                };
+                let (mut buffer, mut received) = (vec![0; RECEIVE_LEN], 0);
+                let counted = measure(|| {
+                    for turn in 1..=10 {
+                        socket.send(&run).unwrap();
+                        while received < turn * length {
+                            let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+                            assert_eq!(poll(&mut fds, PollTimeout::from(10_000_u16)), Ok(1));
+                            let some = socket.recv(&mut buffer).unwrap();
+                            assert_eq!((some.meta.tos, some.meta.to), (0xb9, WireAddr(ip)));
+                            received += some.at.len();
+                        }
+                    }
+                });
+                assert_eq!((received, counted.count_total), (10 * length, 0), "{ip} {length}");
+            }
+        }
+    }
 }

@@ -53,6 +53,7 @@ pub fn all() -> Vec<Scenario> {
         scenarios::lab::LIST,
         scenarios::traffic::LIST,
         scenarios::offloads::LIST,
+        scenarios::merging::LIST,
         scenarios::programs::LIST,
         scenarios::mtu::LIST,
         scenarios::outsider::LIST,

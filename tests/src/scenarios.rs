@@ -9,6 +9,7 @@ pub(crate) mod kill;
 pub(crate) mod lab;
 pub(crate) mod lifecycle;
 pub(crate) mod matrix;
+pub(crate) mod merging;
 pub(crate) mod moving;
 pub(crate) mod mtu;
 pub(crate) mod offloads;

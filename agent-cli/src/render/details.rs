@@ -36,11 +36,14 @@ pub(super) fn details(report: &DetailsReport) -> String {
         ]);
     }
     text.push_str(&table.to_string());
-    let mut table = Table::new(["TUN", "FOR", "QUEUE FULL", "STACK DROPPED", "MALFORMED"]);
+    let mut table =
+        Table::new(["TUN", "FOR", "READ", "WRITTEN", "QUEUE FULL", "STACK DROPPED", "MALFORMED"]);
     for tun in &report.tuns {
         table.push([
             tun.name.clone(),
             tun.interface.clone(),
+            tun.read.to_string(),
+            tun.written.to_string(),
             tun.queue_dropped.to_string(),
             tun.stack_dropped.to_string(),
             tun.malformed.to_string(),

@@ -14,6 +14,7 @@ pub(super) fn register(registry: &mut Registry, details: &DetailsReport) {
     offloads(registry, details);
     lost(registry, details);
     sockets(registry, details);
+    tuns(registry, details);
     let times = Fractions::default();
     for aead in &details.aeads {
         if let Some(nanoseconds) = aead.seal_nanoseconds {
@@ -61,16 +62,24 @@ fn sockets(registry: &mut Registry, details: &DetailsReport) {
     registry.register("socket_buffer_bytes", "Sizes of socket buffers, as got", sizes);
     let help = "Datagrams that the kernel dropped because a socket's buffer was full";
     registry.register("socket_dropped", help, drops);
-    let tuns = Counts::default();
+}
+
+fn tuns(registry: &mut Registry, details: &DetailsReport) {
+    let (packets, drops) = (Counts::default(), Counts::default());
     for tun in &details.tuns {
+        for (dir, value) in [("out", tun.read), ("in", tun.written)] {
+            count(&packets, &[("tun", &tun.name), ("dir", dir)], value);
+        }
         for (place, value) in [
             ("queue", tun.queue_dropped),
             ("stack", tun.stack_dropped),
             ("malformed", tun.malformed),
         ] {
-            count(&tuns, &[("tun", &tun.name), ("place", place)], value);
+            count(&drops, &[("tun", &tun.name), ("place", place)], value);
         }
     }
+    let help = "Packets read from a TUN and written to it, a super-packet once";
+    registry.register("tun_packets", help, packets);
     let help = "Packets that the kernel dropped at a TUN: before we read them, after we wrote them";
-    registry.register("tun_dropped", help, tuns);
+    registry.register("tun_dropped", help, drops);
 }

@@ -3,7 +3,7 @@
 use crate::ledger::{Ledger, State};
 use crate::offload::Offload;
 use crate::sockopt::SocketMemory;
-use crate::tun::TunDrops;
+use crate::tun::TunCounts;
 use ge_core::io::{Snapshot, ThreadSnapshot};
 use ge_core::traffic::AeadKind;
 use serde::{Deserialize, Serialize};
@@ -85,6 +85,10 @@ pub struct TunReport {
     pub name: String,
     /// The interface it serves.
     pub interface: String,
+    /// Packets read, a super-packet once.
+    pub read: u64,
+    /// Packets written, a merged one once.
+    pub written: u64,
     /// Packets for us, dropped because we did not read fast enough.
     pub queue_dropped: u64,
     /// Packets from us that the stack did not take.
@@ -155,13 +159,15 @@ impl SocketReport {
 impl TunReport {
     /// Of the TUN called `name`, which serves `interface`.
     #[must_use]
-    pub fn new(name: &str, interface: &str, drops: TunDrops) -> Self {
+    pub fn new(name: &str, interface: &str, counts: TunCounts) -> Self {
         Self {
             name: name.to_owned(),
             interface: interface.to_owned(),
-            queue_dropped: drops.queue,
-            stack_dropped: drops.stack,
-            malformed: drops.malformed,
+            read: counts.read,
+            written: counts.written,
+            queue_dropped: counts.queue,
+            stack_dropped: counts.stack,
+            malformed: counts.malformed,
         }
     }
 }

@@ -394,8 +394,8 @@ impl Devices {
             Some(SocketReport::new(name, attached.packets.memory().ok()?))
         });
         let tuns = self.attached.iter().filter_map(|attached| {
-            let drops = attached.tun.drops().ok()?;
-            Some(TunReport::new(attached.tun.name(), &attached.info.name, drops))
+            let counts = attached.tun.counts().ok()?;
+            Some(TunReport::new(attached.tun.name(), &attached.info.name, counts))
         });
         KernelReport { sockets: data.chain(packets).collect(), tuns: tuns.collect() }
     }

@@ -13,7 +13,7 @@ use ge_runtime::ledger::{Cause, Ledger, Place, State};
 use ge_runtime::offload::{Offload, Switches};
 use ge_runtime::packet_socket::PacketSocket;
 use ge_runtime::program::Program;
-use ge_runtime::tun::{READ_LEN, Tun, TunDrops};
+use ge_runtime::tun::{READ_LEN, Tun, TunCounts};
 use ge_runtime::udp_socket::{RECEIVE_LEN, UdpSocket, probe_segments};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
@@ -181,15 +181,22 @@ fn what_a_full_tun_drops_is_told() {
     pair.a.sh("ip route add 10.77.0.0/16 dev ges0");
     let program = Ordinary::bind(&pair.a, "0.0.0.0:7000");
     let (tun, before) = pair.a.run(move || {
-        let drops = tun.drops().unwrap();
-        (tun, drops)
+        let counts = tun.counts().unwrap();
+        (tun, counts)
     });
-    assert_eq!(before, TunDrops::default(), "trying its offloads is no loss");
+    assert_eq!(before, TunCounts::default(), "trying its offloads is no loss");
     for _ in 0..1500 {
         program.0.send_to(b"x", "10.77.0.1:7").unwrap();
     }
-    let after = pair.a.run(move || tun.drops().unwrap());
+    let (after, more) = pair.a.run(move || {
+        let after = tun.counts().unwrap();
+        let mut buf = vec![0; READ_LEN];
+        (0..3).for_each(|_| assert!(tun.queue(0).read(&mut buf).unwrap() > 0));
+        (after, tun.counts().unwrap())
+    });
     assert!(after.queue >= 400, "{after:?}");
+    assert_eq!((after.read, after.written), (0, 0));
+    assert_eq!(more, TunCounts { read: 3, ..after });
 }
 
 /// Numbered datagrams of one flow from b to a: IP and UDP header as for all of them merged, with
