@@ -3,7 +3,7 @@
 //! The packet was to be cut by the kernel; here it is cut as the kernel would have, in order, and
 //! each piece gets the vnet header it needs by itself. Rare, so that copies do not matter.
 
-use crate::io::{ETHERNET_LEN, VNET_LEN};
+use crate::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use crate::segment::{SegmentError, Segmenter};
 use crate::wire::Malformed;
 use crate::wire::ip::{self, IpView};
@@ -38,8 +38,8 @@ pub fn unmerge(
 /// # Errors
 /// As [`unmerge`].
 pub fn unmerge_frame(frame: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<usize, SegmentError> {
-    let packet = frame.get(VNET_LEN + ETHERNET_LEN..).ok_or(Malformed::TooShort)?;
-    let ethernet = &frame[VNET_LEN..VNET_LEN + ETHERNET_LEN];
+    let packet = frame.get(PACKET_AT..).ok_or(Malformed::TooShort)?;
+    let ethernet = &frame[VNET_LEN..PACKET_AT];
     let vnet = VnetHeader::parse(frame)?.shifted(-(ETHERNET_LEN as i16))?;
     let mut whole = Vec::new();
     unmerge(&vnet, packet, &mut |piece, bytes| {

@@ -19,7 +19,7 @@ use crate::tun::{Tun, TunQueue};
 use crate::udp_socket::{UdpSocket, probe_segments};
 use ge_core::coalesce::Gather;
 use ge_core::flow::Direction;
-use ge_core::io::{DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN};
+use ge_core::io::{DatagramRun, InterfaceInfo, KernelVerdict, PACKET_AT, Transmit, VNET_LEN};
 use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::{Interface, Mode};
 use std::collections::BTreeSet;
@@ -82,9 +82,7 @@ impl Attached {
     /// Hands a captured frame's IP packet to the local stack.
     pub(super) fn deliver(&self, frame: &[u8]) {
         let Some(vnet) = vnet_for_stack(frame) else { return };
-        self.tun
-            .queue(0)
-            .deliver_parts(&[IoSlice::new(&vnet), IoSlice::new(&frame[VNET_LEN + ETHERNET_LEN..])]);
+        self.tun.queue(0).deliver_parts(&[IoSlice::new(&vnet), IoSlice::new(&frame[PACKET_AT..])]);
     }
 }
 

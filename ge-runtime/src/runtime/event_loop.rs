@@ -30,7 +30,8 @@ use ge_core::coalesce::Gather;
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
 use ge_core::io::{
-    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, Received, VNET_LEN,
+    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, PACKET_AT, Received,
+    VNET_LEN,
 };
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
@@ -63,10 +64,7 @@ const RECONCILE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep without a deadline, so that a clock step is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// One super-packet with its headers, or one buffer of merged datagrams.
-pub(super) const BUFFER: usize = VNET_LEN + ETHERNET_LEN + 65_536 + 512;
-
-/// Where an IP packet starts in a captured frame.
-const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
+pub(super) const BUFFER: usize = PACKET_AT + 65_536 + 512;
 
 /// Why the loop ended.
 pub(super) enum Ended {
