@@ -12,6 +12,7 @@
 mod arrivals;
 mod connector;
 mod control_plane;
+mod data_sockets;
 mod devices;
 mod enrolment;
 mod event_loop;

@@ -8,6 +8,7 @@
 //! ```
 
 use super::arrivals::Arrivals;
+use super::data_sockets::IpVersion;
 use super::devices::Devices;
 use super::followers::Followers;
 use super::inbox::{Inbox, Outbox, inbox};
@@ -206,9 +207,9 @@ impl EventLoop {
                     break;
                 }
             }
-            for (place, socket) in [(V4, Socket::V4), (V6, Socket::V6)] {
+            for (place, version) in [(V4, IpVersion::V4), (V6, IpVersion::V6)] {
                 if self.poll.is_ready(place) {
-                    self.read_datagrams(socket, now);
+                    self.read_datagrams(version, now);
                 }
             }
             if let Err(error) = self.take_handed(now) {
@@ -262,11 +263,7 @@ impl EventLoop {
         poll.watch(commands);
         poll.watch(&devices.links);
         poll.watch(handed);
-        poll.watch(&devices.data_v4);
-        match &devices.data_v6 {
-            Some(socket) => poll.watch(socket),
-            None => poll.leave_out(),
-        }
+        devices.data.watch(poll);
         devices.attached.iter().for_each(|attached| poll.watch(attached.tun.queue(0)));
     }
 
@@ -446,15 +443,11 @@ impl EventLoop {
         }
     }
 
-    fn read_datagrams(&mut self, socket: Socket, now: Now) {
+    fn read_datagrams(&mut self, version: IpVersion, now: Now) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for _ in 0..FILLS_PER_TURN {
-            let data = match socket {
-                Socket::V4 => Some(&self.devices.data_v4),
-                Socket::V6 => self.devices.data_v6.as_ref(),
-            };
-            let Some(data) = data else { break };
-            let more = arrivals.fill(data, &self.devices.ledger().losses);
+            let Some(socket) = self.devices.data.get(version) else { break };
+            let more = arrivals.fill(socket, &self.devices.ledger().losses);
             arrivals.each(|buffer, received| self.open(buffer, received, now));
             if !more {
                 break;
@@ -477,10 +470,7 @@ impl EventLoop {
     /// last message, and the packets that waited for it.
     fn send_batch(&mut self, now: Now) {
         self.drain(now);
-        for run in self.batch.runs() {
-            self.devices.send_run(run);
-        }
-        self.batch.clear();
+        self.devices.data.send_batch(&mut self.batch);
     }
 
     /// Does what the engine wants until it has nothing more to ask for. Verdicts first: the kernel
@@ -520,7 +510,7 @@ impl EventLoop {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => self.devices.transmit(&transmit),
-            Output::Datagrams(run) => self.devices.send_run(&run),
+            Output::Datagrams(run) => self.devices.data.send(&run),
             Output::PutBack(frame) => self.put_back(&frame),
             Output::Deliver(packet) | Output::Opened(packet) => {
                 self.devices.deliver_packet(&packet);
@@ -610,11 +600,6 @@ fn start_beside(
         beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
     }
     Ok(beside)
-}
-
-enum Socket {
-    V4,
-    V6,
 }
 
 /// Places in the list of what is waited for.
