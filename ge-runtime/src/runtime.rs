@@ -22,6 +22,7 @@ mod inquiries;
 mod offer;
 mod port;
 mod probes;
+mod turn;
 mod worker;
 
 use crate::command::{self, CommandReceiver};

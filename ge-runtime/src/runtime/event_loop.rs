@@ -15,6 +15,7 @@ use super::inbox::{Inbox, Outbox, inbox};
 use super::inquiries::Inquiries;
 use super::port::Port;
 use super::probes::Probes;
+use super::turn::Turn;
 use super::worker::{DATAGRAMS_WAITING, Handed, Task, Worker};
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
@@ -42,12 +43,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Frames taken from one TUN before the other descriptors get their turn: more than its queue holds,
-/// and more than the datagrams of one turn make the local stack send. With fewer, what many
-/// connections answer is dropped in that queue while we read what they are sent.
-pub(super) const FRAMES_PER_TURN: usize = 1024;
-/// The same in bytes: sixty-four super-packets, some milliseconds of sealing.
-pub(super) const BYTES_PER_TURN: usize = 4 << 20;
 /// How often [`Arrivals`] are filled from one socket before the other descriptors get their turn: some
 /// hundred datagrams.
 pub(super) const FILLS_PER_TURN: usize = 8;
@@ -123,10 +118,8 @@ impl EventLoop {
         metrics: Arc<Metrics>,
         facts: SharedFacts,
     ) -> io::Result<Self> {
-        let (mut engine, mut devices) = (engine, devices);
         let (outbox, handed) = inbox()?;
-        let beside = start_beside(&mut engine, &mut devices, &outbox)?;
-        Ok(Self {
+        let mut this = Self {
             engine,
             devices,
             commands,
@@ -141,11 +134,29 @@ impl EventLoop {
             arrivals: Arrivals::default(),
             poll: PollList::default(),
             handed,
-            beside,
+            beside: Vec::new(),
             deadline: None,
             retry_at: None,
             remembering: None,
-        })
+        };
+        this.start_beside(&outbox)?;
+        Ok(this)
+    }
+
+    /// Starts the threads beside this one, which wait for interfaces first.
+    fn start_beside(&mut self, outbox: &Outbox<Handed>) -> io::Result<()> {
+        let paths = self.engine.spread(self.devices.workers());
+        let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
+        let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
+        let parts = paths.into_iter().zip(self.devices.take_beside()).zip(receivers);
+        for (((fast, data), inbox), tasks) in parts.zip(senders.clone()) {
+            let name = format!("data-{}", fast.worker());
+            let ledger = Arc::clone(self.devices.ledger());
+            let worker = Worker::new(fast, data, inbox, outbox.clone(), senders.clone(), ledger);
+            let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
+            self.beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
+        }
+        Ok(())
     }
 
     /// Remembers over a restart from here on. `ports` are those of the management server.
@@ -279,9 +290,7 @@ impl EventLoop {
         for item in handed {
             match item {
                 Handed::Frame(mut frame) => {
-                    let (Direction::Outgoing(interface) | Direction::Incoming(interface)) =
-                        frame.direction;
-                    if let Some(index) = self.devices.index_of(interface) {
+                    if let Some(index) = self.devices.index_of(frame.direction.interface()) {
                         self.decide(index, frame.direction, &mut frame.bytes, now);
                     }
                 }
@@ -396,13 +405,13 @@ impl EventLoop {
 
     /// False if the interface was let go, and others may have other numbers now.
     fn read_frames(&mut self, index: usize, now: Now) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut turn = Turn::default();
         let mut whole = true;
-        let mut bytes = 0;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(attached) = self.devices.attached.get(index) else { break };
-            let length = match attached.tun.queue(0).read(&mut self.buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        while let Some(attached) = self.devices.attached.get(index) {
+            let length = match turn.read(attached.tun.queue(0), &mut buffer) {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
                 Err(error) => {
                     warn!(%error, "TUN read failed");
                     self.devices.detach(index);
@@ -411,18 +420,14 @@ impl EventLoop {
                     break;
                 }
             };
-            let Some(direction) = attached.direction(&self.buffer[..length]) else { continue };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            self.decide(index, direction, &mut buffer[..length], now);
-            self.buffer = buffer;
+            let frame = &mut buffer[..length];
+            let Some(direction) = attached.direction(frame) else { continue };
+            self.decide(index, direction, frame, now);
             if self.batch.bytes() >= BATCH_BYTES {
                 self.send_batch(now);
             }
-            bytes += length;
-            if bytes >= BYTES_PER_TURN {
-                break;
-            }
         }
+        self.buffer = buffer;
         self.send_batch(now);
         whole
     }
@@ -546,10 +551,8 @@ impl EventLoop {
     }
 
     fn put_back(&self, frame: &HeldFrame) {
-        let (Direction::Outgoing(interface) | Direction::Incoming(interface)) = frame.direction;
-        let attached = self.devices.attached.iter().find(|a| a.interface == interface);
-        if let Some(attached) = attached {
-            attached.put_back(&frame.bytes);
+        if let Some(index) = self.devices.index_of(frame.direction.interface()) {
+            self.devices.attached[index].put_back(&frame.bytes);
         }
     }
 
@@ -578,28 +581,6 @@ impl Drop for EventLoop {
             }
         }
     }
-}
-
-/// Starts the threads beside this one, which wait for interfaces first.
-fn start_beside(
-    engine: &mut Engine,
-    devices: &mut Devices,
-    outbox: &Outbox<Handed>,
-) -> io::Result<Vec<Beside>> {
-    let paths = engine.spread(devices.workers());
-    let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
-    let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
-    let parts = paths.into_iter().zip(devices.take_beside()).zip(receivers);
-    let mut beside = Vec::new();
-    for ((fast, sockets), tasks) in parts {
-        let name = format!("data-{}", fast.worker());
-        let ledger = Arc::clone(devices.ledger());
-        let worker = Worker::new(fast, sockets, tasks, outbox.clone(), senders.clone(), ledger);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
-        let tasks = senders[beside.len()].clone();
-        beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
-    }
-    Ok(beside)
 }
 
 /// Places in the list of what is waited for.

@@ -13,9 +13,10 @@ mod tests;
 use super::arrivals::Arrivals;
 use super::data_sockets::{DataSockets, IpVersion};
 use super::devices::nobody_to_hand_to;
-use super::event_loop::{BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN};
+use super::event_loop::{BATCH_BYTES, BUFFER, FILLS_PER_TURN};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
+use super::turn::{BYTES_PER_TURN, Turn};
 use crate::clock;
 use crate::ledger::Ledger;
 use crate::offload::Offload;
@@ -26,7 +27,6 @@ use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, Frame, HeldFrame, Received};
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tracing::warn;
@@ -171,12 +171,11 @@ impl Worker {
 
     fn read_frames(&mut self, index: usize, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut bytes = 0;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(port) = self.ports.get(index) else { break };
-            let length = match port.queue.read(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        let mut turn = Turn::default();
+        while let Some(port) = self.ports.get(index) {
+            let length = match turn.read(&port.queue, &mut buffer) {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
                 Err(_) => {
                     let gone = self.ports.remove(index);
                     self.engine.push(Handed::Broken(gone.queue));
@@ -187,10 +186,6 @@ impl Worker {
             self.decide(index, &mut buffer[..length], now);
             if self.batch.bytes() >= BATCH_BYTES {
                 self.data.send_batch(&mut self.batch);
-            }
-            bytes += length;
-            if bytes >= BYTES_PER_TURN {
-                break;
             }
         }
         self.buffer = buffer;
