@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 use ge_core::crypto::Rng;
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
-use ge_core::io::{ETHERNET_LEN, Frame, InterfaceInfo, Output, VNET_LEN};
+use ge_core::io::{Frame, InterfaceInfo, Output, PACKET_AT};
 use ge_core::keyring::Keyring;
 use ge_core::now::Instant;
 use ge_core::wire::dprp::{cookie::COOKIE_LEN, dde::DDE_LEN, rgi};
@@ -87,10 +87,8 @@ fn now(micros: u64) -> Now {
 
 /// Hands packets to the engine; the median time of one, and the bytes of messages sent.
 fn feed(name: &str, engine: &mut Engine, packets: &[Vec<u8>]) -> (Figure, usize) {
-    let mut frames: Vec<Vec<u8>> = packets
-        .iter()
-        .map(|packet| [&[0; VNET_LEN + ETHERNET_LEN], &packet[..]].concat())
-        .collect();
+    let mut frames: Vec<Vec<u8>> =
+        packets.iter().map(|packet| [&[0; PACKET_AT], &packet[..]].concat()).collect();
     let mut sent = 0;
     let samples: Vec<Duration> = frames
         .chunks_mut(BATCH)

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use ge_core::crypto::Rng;
 use ge_core::engine::Engine;
 use ge_core::flow::{Direction, HostPair};
-use ge_core::io::{ETHERNET_LEN, Frame, InterfaceInfo, Output, Transmit, VNET_LEN};
+use ge_core::io::{Frame, InterfaceInfo, Output, PACKET_AT, Transmit};
 use ge_core::now::Instant;
 use ge_core::wire::ip::{HEADER_MAX, emit_header};
 use ge_core::{Interface, Mode, Now};
@@ -177,7 +177,7 @@ fn frame(transmit: &Transmit) -> Vec<u8> {
     let Transmit { from, to, protocol, bytes, .. } = transmit;
     let mut header = [0; HEADER_MAX];
     let length = emit_header(&mut header, from.0, to.0, *protocol, bytes.len(), 0, 64);
-    [&[0; VNET_LEN + ETHERNET_LEN], &header[..length], bytes].concat()
+    [&[0; PACKET_AT], &header[..length], bytes].concat()
 }
 
 /// Bytes the process has from the allocator now.

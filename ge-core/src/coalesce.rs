@@ -260,14 +260,12 @@ impl Chain {
     /// Makes the headers those of the whole packet and returns its vnet header. A chain of one is
     /// the segment as it came.
     fn finish(&mut self, pieces: usize) -> [u8; VNET_LEN] {
-        // Headers are at most 100 bytes, the packet at most 65,535.
-        let start = self.ip_len as u16;
-        let checksum = self.transport.checksum();
-        let partial = Some(PartialChecksum { start, offset: checksum as u16 });
+        let partial = self.transport.checksum_place(self.ip_len);
         let single = VnetHeader { partial, ..VnetHeader::default() };
         if pieces == 1 {
             return single.emit();
         }
+        // Headers are at most 100 bytes, the packet at most 65,535.
         let len = self.header_len + self.payload_len;
         let header = &mut self.header[..self.ip_len];
         let tcp_kind = if header[0] >> 4 == 6 {
@@ -281,7 +279,7 @@ impl Chain {
         if let Ok(view) = parse_truncated(header) {
             let pseudo = pseudo_header(view.source, view.destination, view.protocol, 0);
             let sum = fold(pseudo + length_sum(len - self.ip_len));
-            write_u16(&mut self.header, self.ip_len + checksum, sum);
+            write_u16(&mut self.header, self.ip_len + self.transport.checksum(), sum);
         }
         let kind = match self.transport {
             Transport::Tcp => tcp_kind,
@@ -331,6 +329,5 @@ fn same_tcp_flow(first: &[u8], next: &[u8]) -> bool {
 fn usual_place(view: &IpView, segment: &[u8]) -> Option<PartialChecksum> {
     let transport = Transport::of(view.protocol)?;
     let whole = view.fragment == Fragment::None && segment.len() >= transport.shortest();
-    let (start, offset) = (u16::try_from(view.header_len).ok()?, transport.checksum() as u16);
-    whole.then_some(PartialChecksum { start, offset })
+    transport.checksum_place(view.header_len).filter(|_| whole)
 }

@@ -70,3 +70,13 @@ pub enum Direction {
     /// A packet that arrived on the interface.
     Incoming(Interface),
 }
+
+impl Direction {
+    /// The interface, whichever way.
+    #[must_use]
+    pub const fn interface(self) -> Interface {
+        match self {
+            Self::Outgoing(interface) | Self::Incoming(interface) => interface,
+        }
+    }
+}

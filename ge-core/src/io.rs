@@ -17,14 +17,17 @@ pub use crate::coalesce::Gather;
 pub const ETHERNET_LEN: usize = 14;
 /// Length of `struct virtio_net_hdr`, which precedes each packet on the TUN and the packet socket.
 pub const VNET_LEN: usize = 10;
-
-/// A packet the hook captured, as the kernel handed it over:
+/// Where the IP packet begins in a captured frame:
 ///
 /// ```text
-/// | vnet header 10 | Ethernet header 14 | IP packet |
+/// 0             10                24
+/// | vnet header | Ethernet header | IP packet |
 /// ```
 ///
 /// Offsets in the vnet header count from the Ethernet header.
+pub const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
+
+/// A packet the hook captured, as the kernel handed it over: the three parts of [`PACKET_AT`].
 pub struct Frame<'a> {
     /// Interface, and whether the packet leaves or arrives.
     pub direction: Direction,
@@ -37,7 +40,7 @@ pub struct Frame<'a> {
 pub struct HeldFrame {
     /// Where it was captured.
     pub direction: Direction,
-    /// The three parts of [`Frame`].
+    /// The three parts of [`PACKET_AT`].
     pub bytes: Vec<u8>,
 }
 

@@ -3,12 +3,12 @@
 //! The packet was to be cut by the kernel; here it is cut as the kernel would have, in order, and
 //! each piece gets the vnet header it needs by itself. Rare, so that copies do not matter.
 
-use crate::io::{ETHERNET_LEN, VNET_LEN};
+use crate::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use crate::segment::{SegmentError, Segmenter};
 use crate::wire::Malformed;
-use crate::wire::ip::{self, IpView};
+use crate::wire::ip;
 use crate::wire::transport::Transport;
-use crate::wire::vnet::{PartialChecksum, VnetHeader, complete_checksum};
+use crate::wire::vnet::{VnetHeader, complete_checksum};
 
 /// Hands the pieces of `packet` to `sink`, each with its vnet header; offsets count from the IP
 /// header. What `vnet` does not ask to be cut is one piece. The number of pieces.
@@ -22,7 +22,8 @@ pub fn unmerge(
 ) -> Result<usize, SegmentError> {
     let view = ip::parse(packet)?;
     let mut segmenter = Segmenter::new(vnet, packet, &view, usize::MAX)?;
-    let partial = segmenter.partial_checksum().then(|| place(&view)).flatten();
+    let transport = Transport::of(view.protocol).filter(|_| segmenter.partial_checksum());
+    let partial = transport.and_then(|transport| transport.checksum_place(view.header_len));
     let piece = VnetHeader { partial, ..VnetHeader::default() };
     let mut bytes = Vec::with_capacity(view.header_len + segmenter.segment_len());
     while segmenter.next_packet(&mut bytes) {
@@ -38,8 +39,8 @@ pub fn unmerge(
 /// # Errors
 /// As [`unmerge`].
 pub fn unmerge_frame(frame: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<usize, SegmentError> {
-    let packet = frame.get(VNET_LEN + ETHERNET_LEN..).ok_or(Malformed::TooShort)?;
-    let ethernet = &frame[VNET_LEN..VNET_LEN + ETHERNET_LEN];
+    let packet = frame.get(PACKET_AT..).ok_or(Malformed::TooShort)?;
+    let ethernet = &frame[VNET_LEN..PACKET_AT];
     let vnet = VnetHeader::parse(frame)?.shifted(-(ETHERNET_LEN as i16))?;
     let mut whole = Vec::new();
     unmerge(&vnet, packet, &mut |piece, bytes| {
@@ -51,11 +52,4 @@ pub fn unmerge_frame(frame: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<usize
             sink(&whole);
         }
     })
-}
-
-/// Where a whole TCP or UDP packet has its checksum.
-fn place(view: &IpView) -> Option<PartialChecksum> {
-    let transport = Transport::of(view.protocol)?;
-    let start = u16::try_from(view.header_len).ok()?;
-    Some(PartialChecksum { start, offset: transport.checksum() as u16 })
 }

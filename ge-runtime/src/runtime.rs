@@ -12,6 +12,7 @@
 mod arrivals;
 mod connector;
 mod control_plane;
+mod data_sockets;
 mod devices;
 mod enrolment;
 mod event_loop;
@@ -22,6 +23,7 @@ mod offer;
 mod port;
 mod probes;
 mod spin;
+mod turn;
 mod worker;
 
 use crate::command::{self, CommandReceiver};

@@ -220,9 +220,6 @@ fn ethernet(packet: &[u8]) -> [u8; ETHERNET_LEN] {
     header
 }
 
-/// Where the IP packet starts in a frame.
-pub const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
-
 /// What a packet on a link is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {

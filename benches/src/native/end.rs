@@ -4,12 +4,11 @@
 use super::explicit::Explicit;
 use super::tcp_shaped::{TcpShaped, is_tcp};
 use super::udp_shaped::UdpShaped;
-use super::wire_frame::PACKET_AT;
 use super::{Format, Side};
 use anyhow::{Context, Result};
 use ge_core::coalesce::Gather;
 use ge_core::id::SessionIndex;
-use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use ge_core::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::membership::Secret32;
 use ge_core::traffic::{AeadKind, Opener, Sealer};

@@ -13,7 +13,8 @@ use super::header::{
 };
 use super::stretch::Stretch;
 use super::tcp_shaped::{Count, finish_header};
-use super::wire_frame::{IP_LEN, PACKET_AT, TCP_AT, WireFrame, vnet};
+use super::wire_frame::{IP_LEN, TCP_AT, WireFrame, vnet};
+use ge_core::io::PACKET_AT;
 use ge_core::traffic::{OVERHEAD, Opener, Sealer};
 use ge_core::wire::ip::IpView;
 use ge_core::wire::tcp::clamp_mss;

@@ -2,8 +2,8 @@
 
 use super::flow::{Flow, Shape};
 use super::header::{self, CHECKSUM, FLAGS, SYN, read_u16, write_u16};
-use super::wire_frame::{IP_LEN, PACKET_AT, TCP_AT, WireFrame, vnet};
-use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use super::wire_frame::{IP_LEN, TCP_AT, WireFrame, vnet};
+use ge_core::io::PACKET_AT;
 use ge_core::traffic::{OVERHEAD, Opener, Sealer};
 use ge_core::wire::checksum::{checksum, fold, pseudo_header};
 use ge_core::wire::ip::IpView;
@@ -180,7 +180,7 @@ pub(super) fn finish_header(packet: &mut [u8], view: &IpView, payload: usize) ->
 
 /// Whether a captured frame is TCP behind a plain IPv4 header.
 pub(super) fn is_tcp(frame: &[u8], view: &IpView) -> bool {
-    frame.len() >= VNET_LEN + ETHERNET_LEN + view.total_len
+    frame.len() >= PACKET_AT + view.total_len
         && view.plain_header
         && view.source.is_ipv4()
         && view.protocol == ge_core::wire::protocol::TCP

@@ -4,9 +4,9 @@
 use super::explicit::Explicit;
 use super::header::{ACK, FLAGS, PSH, SEQUENCE, SYN, read_u16, read_u32, write_u16, write_u32};
 use super::tcp_shaped::TcpShaped;
-use super::wire_frame::{IP_LEN, PACKET_AT, TCP_AT, vnet};
+use super::wire_frame::{IP_LEN, TCP_AT, vnet};
 use ge_core::id::SessionIndex;
-use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use ge_core::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use ge_core::membership::Secret32;
 use ge_core::traffic::{AeadKind, Opener, Sealer};
 use ge_core::wire::ip;

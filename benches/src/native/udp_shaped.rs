@@ -4,7 +4,7 @@ use ge_core::addr::WireAddr;
 use ge_core::batch::{Heading, SealedBatch};
 use ge_core::coalesce::{Coalescer, Gather};
 use ge_core::id::Interface;
-use ge_core::io::{ETHERNET_LEN, Received};
+use ge_core::io::{ETHERNET_LEN, PACKET_AT, Received};
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;
 use ge_core::shim::{Kind, SHIM_LEN, TAG_LEN};
@@ -13,8 +13,6 @@ use ge_core::wire::ip::{self, IpView};
 use ge_core::wire::protocol::TCP;
 use ge_core::wire::tcp::{self, clamp_mss};
 use ge_core::wire::vnet::VnetHeader;
-
-use super::wire_frame::PACKET_AT;
 
 /// Room for a TCP segment on a link of 1,500 bytes.
 const LIMIT: usize = 1500 - 20 - 8 - OVERHEAD - 1;

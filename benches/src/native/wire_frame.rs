@@ -4,15 +4,13 @@
 use super::header::{
     self, ACK, CHECKSUM, FIN, FLAGS, PSH, SEQUENCE, SYN, WINDOW, write_u16, write_u32,
 };
-use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use ge_core::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use ge_core::shim::{Kind, SHIM_LEN, TAG_LEN};
 use ge_core::traffic::{OVERHEAD, Sealer};
 use ge_core::wire::checksum::{checksum, fold, pseudo_header};
 use ge_core::wire::ip;
 use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 
-/// Where the IP header is in a frame.
-pub(super) const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
 /// IPv4 without options.
 pub(super) const IP_LEN: usize = 20;
 /// Where the TCP header is.

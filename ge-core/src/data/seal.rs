@@ -8,12 +8,12 @@
 //! DESIGN.md section 4. Nothing of variable length surrounds the data, so that all segments of a
 //! super-packet are equally long and leave in one system call.
 
-use super::{Ends, PACKET_AT};
+use super::Ends;
 use crate::DropReason;
 use crate::batch::{Heading, SealedBatch};
 use crate::fragment::{complete_checksum, fragment_ipv4};
 use crate::fragment6::fragment_ipv6;
-use crate::io::{ETHERNET_LEN, VNET_LEN};
+use crate::io::{ETHERNET_LEN, PACKET_AT, VNET_LEN};
 use crate::segment::{SegmentError, Segmenter};
 use crate::shim::{Kind, SHIM_LEN, TAG_LEN};
 use crate::traffic::Sealer;

@@ -2,13 +2,12 @@
 
 use super::Engine;
 use super::row::{Agreed, Negotiation, Phase, Plain, Protected, Row, RowState, Via};
-use crate::data::PACKET_AT;
 use crate::dprp::{
     Agreement, Binding, Initiator, NoMatch, Proposal, Purpose, Reject, SessionParameters,
 };
 use crate::flow::{HostPair, Ports};
 use crate::id::Interface;
-use crate::io::{Event, HeldFrame, NegotiationResult};
+use crate::io::{Event, HeldFrame, NegotiationResult, PACKET_AT};
 use crate::limits::{
     ASK_AGAIN_LAST, COOKIES_PER_NEGOTIATION, DATA_PORT, NEGATIVE_LIFETIME, NEGOTIATIONS,
     REFUSED_LIFETIME, REFUSED_PER_NEGOTIATION, RETRY_JITTER_PERCENT, RETRY_LADDER,

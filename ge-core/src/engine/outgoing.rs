@@ -4,12 +4,11 @@ use super::Engine;
 use super::incoming::Message;
 use super::row::{Pending, Plain, Row, RowState};
 use crate::batch::SealedBatch;
-use crate::data::PACKET_AT;
 use crate::flow::{Direction, FlowKey, HostPair, Ports};
 use crate::held::HeldFrames;
 use crate::icmp_error::administratively_prohibited;
 use crate::id::Interface;
-use crate::io::{Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output};
+use crate::io::{Event, Frame, HeldFrame, NegotiationResult, Outgoing, Output, PACKET_AT};
 use crate::limits::{
     ASK_AGAIN_FIRST, NEGATIVE_LIFETIME, OFFLOAD_LIFETIME, OPEN_HOLD, PIT_ROWS_PER_SOURCE,
     REFUSED_LIFETIME, TRANSIT_GRACE,

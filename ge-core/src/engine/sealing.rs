@@ -3,11 +3,11 @@
 use super::Engine;
 use super::sessions::Session;
 use crate::batch::SealedBatch;
-use crate::data::{PACKET_AT, Unsealed, seal_frame};
+use crate::data::{Unsealed, seal_frame};
 use crate::flow::{Direction, HostPair};
 use crate::icmp_error::packet_too_big;
 use crate::id::Interface;
-use crate::io::{Frame, Outgoing, Output};
+use crate::io::{Frame, Outgoing, Output, PACKET_AT};
 use crate::wire::ip::IpView;
 use crate::{DropReason, Now};
 

@@ -19,7 +19,7 @@ use super::*;
 use crate::batch::SealedBatch;
 use crate::dprp::domain::{Domain, NOW};
 use crate::flow::Direction;
-use crate::io::{ETHERNET_LEN, Frame, Incoming, Outgoing, VNET_LEN};
+use crate::io::{Frame, Incoming, Outgoing, PACKET_AT};
 use crate::now::Instant;
 use crate::wire::ip::emit_header;
 use crate::{Interface, Now};
@@ -63,7 +63,7 @@ fn engine() -> Engine {
 fn frame(from: IpAddr, to: IpAddr, protocol: u8, upper: &[u8]) -> Vec<u8> {
     let mut header = [0; 40];
     let len = emit_header(&mut header, from, to, protocol, upper.len(), 0, 64);
-    [[0; VNET_LEN + ETHERNET_LEN].as_slice(), &header[..len], upper].concat()
+    [[0; PACKET_AT].as_slice(), &header[..len], upper].concat()
 }
 
 /// A program sends an empty datagram.

@@ -6,7 +6,7 @@ use crate::addr::WireAddr;
 use crate::coalesce::Gather;
 use crate::dprp::domain::{Domain, Member, NOW};
 use crate::flow::Direction;
-use crate::io::{DatagramMeta, ETHERNET_LEN, Frame, Received, VNET_LEN};
+use crate::io::{DatagramMeta, ETHERNET_LEN, Frame, PACKET_AT, Received, VNET_LEN};
 use crate::now::Instant;
 use crate::wire::checksum::{fold, pseudo_header};
 use crate::wire::ip::emit_header;
@@ -114,6 +114,6 @@ pub(super) fn packet((from, to): (u8, u8), protocol: u8, upper: &[u8]) -> Vec<u8
 }
 
 pub(super) fn frame(vnet: &VnetHeader, packet: &[u8]) -> Vec<u8> {
-    let link = [0; VNET_LEN + ETHERNET_LEN];
+    let link = [0; PACKET_AT];
     [vnet.emit().as_slice(), &link[VNET_LEN..], packet].concat()
 }

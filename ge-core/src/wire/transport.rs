@@ -1,5 +1,6 @@
 //! The two upper layers whose packets are cut and merged: TCP segments and UDP datagrams.
 
+use super::vnet::PartialChecksum;
 use super::{protocol, tcp, udp};
 
 /// One of the two.
@@ -25,6 +26,13 @@ impl Transport {
             Self::Tcp => tcp::CHECKSUM,
             Self::Udp => udp::CHECKSUM,
         }
+    }
+
+    /// Where it is in a whole packet whose IP header has so many bytes. `None` if that is no length
+    /// of an IP header.
+    pub(crate) fn checksum_place(self, ip_header_len: usize) -> Option<PartialChecksum> {
+        let start = u16::try_from(ip_header_len).ok()?;
+        Some(PartialChecksum { start, offset: self.checksum() as u16 })
     }
 
     /// Its shortest header.

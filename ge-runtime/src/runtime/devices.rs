@@ -1,6 +1,7 @@
 //! Everything the engine thread holds open: TUNs, packet sockets, data sockets, ICMP, links, and
 //! the hook itself, which the control plane shares.
 
+use super::data_sockets::DataSockets;
 use super::event_loop::vnet_for_stack;
 use super::offered;
 use super::port::{Port, direction};
@@ -16,10 +17,10 @@ use crate::packet_socket::PacketSocket;
 use crate::program::Program;
 use crate::report::{KernelReport, SocketReport, TunReport};
 use crate::tun::{Tun, TunQueue};
-use crate::udp_socket::{UdpSocket, probe_segments};
+use crate::udp_socket::probe_segments;
 use ge_core::coalesce::Gather;
 use ge_core::flow::Direction;
-use ge_core::io::{DatagramRun, ETHERNET_LEN, InterfaceInfo, KernelVerdict, Transmit, VNET_LEN};
+use ge_core::io::{InterfaceInfo, KernelVerdict, PACKET_AT, Transmit, VNET_LEN};
 use ge_core::limits::{DATA_PORT, MARK};
 use ge_core::{Interface, Mode};
 use std::collections::BTreeSet;
@@ -82,22 +83,15 @@ impl Attached {
     /// Hands a captured frame's IP packet to the local stack.
     pub(super) fn deliver(&self, frame: &[u8]) {
         let Some(vnet) = vnet_for_stack(frame) else { return };
-        self.tun
-            .queue(0)
-            .deliver_parts(&[IoSlice::new(&vnet), IoSlice::new(&frame[VNET_LEN + ETHERNET_LEN..])]);
+        self.tun.queue(0).deliver_parts(&[IoSlice::new(&vnet), IoSlice::new(&frame[PACKET_AT..])]);
     }
 }
-
-/// The data sockets of one thread. `None` where the kernel has no IPv6.
-pub(super) type DataSockets = (UdpSocket, Option<UdpSocket>);
 
 pub(super) struct Devices {
     program: Program,
     ledger: Arc<Ledger>,
     pub(super) attached: Vec<Attached>,
-    pub(super) data_v4: UdpSocket,
-    /// `None` where the kernel has no IPv6.
-    pub(super) data_v6: Option<UdpSocket>,
+    pub(super) data: DataSockets,
     /// Of the threads beside the engine, until these take them.
     beside: Vec<DataSockets>,
     /// Threads of the data path, the engine's among them.
@@ -134,8 +128,7 @@ impl Devices {
             forwarding::require(&offered)?;
         }
         let ledger = Arc::new(Ledger::new(options.offloads));
-        UdpSocket::bind_v4(DATA_PORT, MARK, &ledger)?;
-        UdpSocket::bind_v6(DATA_PORT, MARK, &ledger)?;
+        DataSockets::bind(DATA_PORT, &ledger)?;
         MessageSocket::open(MARK, options.program)?;
         Ok(())
     }
@@ -162,10 +155,8 @@ impl Devices {
         };
         let addresses = addresses(&links::list()?);
         probe_segments(&ledger);
-        let data_v4 = UdpSocket::bind_v4(DATA_PORT, MARK, &ledger)?;
-        let data_v6 = UdpSocket::bind_v6(DATA_PORT, MARK, &ledger)?;
-        let wanted = options.workers();
-        let beside = bind_beside(&data_v4, data_v6.as_ref(), wanted).unwrap_or_else(|error| {
+        let data = DataSockets::bind(DATA_PORT, &ledger)?;
+        let beside = data.bind_beside(options.workers()).unwrap_or_else(|error| {
             warn!(%error, "the data path has one thread only");
             Vec::new()
         });
@@ -189,8 +180,7 @@ impl Devices {
             program,
             ledger,
             attached,
-            data_v4,
-            data_v6,
+            data,
             beside,
             workers,
             links,
@@ -352,16 +342,6 @@ impl Devices {
         owner.map(|attached| (local, attached.interface))
     }
 
-    pub(super) fn send_run(&self, run: &DatagramRun) {
-        let Some(from) = run.from else { return };
-        let v4 = from.0.is_ipv4();
-        let Some(socket) = (if v4 { Some(&self.data_v4) } else { self.data_v6.as_ref() }) else {
-            return;
-        };
-        // What was not sent is counted.
-        let _ = socket.send(run);
-    }
-
     pub(super) fn transmit(&self, transmit: &Transmit) {
         if let Err(error) = self.messages.send(transmit) {
             self.ledger.losses.add(Place::Message, 1, &error);
@@ -385,10 +365,6 @@ impl Devices {
 
     /// What the kernel says about sockets and TUNs.
     pub(super) fn report(&self) -> KernelReport {
-        let data = [("udp4", Some(&self.data_v4)), ("udp6", self.data_v6.as_ref())];
-        let data = data.into_iter().filter_map(|(name, socket)| {
-            Some(SocketReport::new(name.to_owned(), socket?.memory().ok()?))
-        });
         let packets = self.attached.iter().filter_map(|attached| {
             let name = format!("packet {}", attached.info.name);
             Some(SocketReport::new(name, attached.packets.memory().ok()?))
@@ -397,7 +373,7 @@ impl Devices {
             let counts = attached.tun.counts().ok()?;
             Some(TunReport::new(attached.tun.name(), &attached.info.name, counts))
         });
-        KernelReport { sockets: data.chain(packets).collect(), tuns: tuns.collect() }
+        KernelReport { sockets: self.data.report().chain(packets).collect(), tuns: tuns.collect() }
     }
 
     /// Hands an IP packet the engine made to the local stack.
@@ -440,18 +416,6 @@ impl Devices {
 pub(super) fn nobody_to_hand_to(ledger: &Ledger, packets: usize) {
     let error = io::Error::from_raw_os_error(libc::ENODEV);
     ledger.losses.add(Place::Deliver, packets as u64, &error);
-}
-
-/// The data sockets of all threads but the first.
-fn bind_beside(
-    v4: &UdpSocket,
-    v6: Option<&UdpSocket>,
-    workers: u8,
-) -> Result<Vec<DataSockets>, KernelError> {
-    let v4 = v4.bind_beside(workers, MARK)?;
-    let v6 = v6.map(|socket| socket.bind_beside(workers, MARK)).transpose()?;
-    let v6 = v6.into_iter().flatten().map(Some).chain(std::iter::repeat_with(|| None));
-    Ok(v4.into_iter().zip(v6).collect())
 }
 
 /// See [`Devices::with_hook`] for why a poisoned lock is still good.

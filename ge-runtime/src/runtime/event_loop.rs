@@ -8,6 +8,7 @@
 //! ```
 
 use super::arrivals::Arrivals;
+use super::data_sockets::IpVersion;
 use super::devices::Devices;
 use super::followers::Followers;
 use super::inbox::{Inbox, Outbox, inbox};
@@ -15,6 +16,7 @@ use super::inquiries::Inquiries;
 use super::port::Port;
 use super::probes::Probes;
 use super::spin::{Came, Spin};
+use super::turn::Turn;
 use super::worker::{DATAGRAMS_WAITING, Handed, Task, Worker};
 use crate::clock;
 use crate::command::{Command, CommandReceiver};
@@ -31,7 +33,8 @@ use ge_core::coalesce::Gather;
 use ge_core::engine::Engine;
 use ge_core::flow::Direction;
 use ge_core::io::{
-    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, Received, VNET_LEN,
+    ETHERNET_LEN, Frame, HeldFrame, Incoming, KernelVerdict, Outgoing, Output, PACKET_AT, Received,
+    VNET_LEN,
 };
 use ge_core::wire::vnet::VnetHeader;
 use ge_core::{Instant, Mode, Now};
@@ -41,12 +44,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Frames taken from one TUN before the other descriptors get their turn: more than its queue holds,
-/// and more than the datagrams of one turn make the local stack send. With fewer, what many
-/// connections answer is dropped in that queue while we read what they are sent.
-pub(super) const FRAMES_PER_TURN: usize = 1024;
-/// The same in bytes: sixty-four super-packets, some milliseconds of sealing.
-pub(super) const BYTES_PER_TURN: usize = 4 << 20;
 /// How often [`Arrivals`] are filled from one socket before the other descriptors get their turn: some
 /// hundred datagrams.
 pub(super) const FILLS_PER_TURN: usize = 8;
@@ -64,10 +61,7 @@ const RECONCILE_RETRY: Duration = Duration::from_secs(1);
 /// The longest sleep without a deadline, so that a clock step is noticed.
 const SLEEP_MAX: Duration = Duration::from_secs(1);
 /// One super-packet with its headers, or one buffer of merged datagrams.
-pub(super) const BUFFER: usize = VNET_LEN + ETHERNET_LEN + 65_536 + 512;
-
-/// Where an IP packet starts in a captured frame.
-const PACKET_AT: usize = VNET_LEN + ETHERNET_LEN;
+pub(super) const BUFFER: usize = PACKET_AT + 65_536 + 512;
 
 /// Why the loop ended.
 pub(super) enum Ended {
@@ -126,10 +120,8 @@ impl EventLoop {
         metrics: Arc<Metrics>,
         facts: SharedFacts,
     ) -> io::Result<Self> {
-        let (mut engine, mut devices) = (engine, devices);
         let (outbox, handed) = inbox()?;
-        let beside = start_beside(&mut engine, &mut devices, &outbox)?;
-        Ok(Self {
+        let mut this = Self {
             engine,
             devices,
             commands,
@@ -145,11 +137,29 @@ impl EventLoop {
             poll: PollList::default(),
             spin: Spin::here(),
             handed,
-            beside,
+            beside: Vec::new(),
             deadline: None,
             retry_at: None,
             remembering: None,
-        })
+        };
+        this.start_beside(&outbox)?;
+        Ok(this)
+    }
+
+    /// Starts the threads beside this one, which wait for interfaces first.
+    fn start_beside(&mut self, outbox: &Outbox<Handed>) -> io::Result<()> {
+        let paths = self.engine.spread(self.devices.workers());
+        let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
+        let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
+        let parts = paths.into_iter().zip(self.devices.take_beside()).zip(receivers);
+        for (((fast, data), inbox), tasks) in parts.zip(senders.clone()) {
+            let name = format!("data-{}", fast.worker());
+            let ledger = Arc::clone(self.devices.ledger());
+            let worker = Worker::new(fast, data, inbox, outbox.clone(), senders.clone(), ledger);
+            let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
+            self.beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
+        }
+        Ok(())
     }
 
     /// Remembers over a restart from here on. `ports` are those of the management server.
@@ -212,9 +222,9 @@ impl EventLoop {
                     break;
                 }
             }
-            for (place, socket) in [(V4, Socket::V4), (V6, Socket::V6)] {
+            for (place, version) in [(V4, IpVersion::V4), (V6, IpVersion::V6)] {
                 if self.poll.is_ready(place) {
-                    self.read_datagrams(socket, now);
+                    self.read_datagrams(version, now);
                 }
             }
             if let Err(error) = self.take_handed(now) {
@@ -279,11 +289,7 @@ impl EventLoop {
         poll.watch(commands);
         poll.watch(&devices.links);
         poll.watch(handed);
-        poll.watch(&devices.data_v4);
-        match &devices.data_v6 {
-            Some(socket) => poll.watch(socket),
-            None => poll.leave_out(),
-        }
+        devices.data.watch(poll);
         devices.attached.iter().for_each(|attached| poll.watch(attached.tun.queue(0)));
     }
 
@@ -299,9 +305,7 @@ impl EventLoop {
         for item in handed {
             match item {
                 Handed::Frame(mut frame) => {
-                    let (Direction::Outgoing(interface) | Direction::Incoming(interface)) =
-                        frame.direction;
-                    if let Some(index) = self.devices.index_of(interface) {
+                    if let Some(index) = self.devices.index_of(frame.direction.interface()) {
                         self.decide(index, frame.direction, &mut frame.bytes, now);
                     }
                 }
@@ -416,13 +420,13 @@ impl EventLoop {
 
     /// False if the interface was let go, and others may have other numbers now.
     fn read_frames(&mut self, index: usize, now: Now) -> bool {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let mut turn = Turn::default();
         let mut whole = true;
-        let mut bytes = 0;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(attached) = self.devices.attached.get(index) else { break };
-            let length = match attached.tun.queue(0).read(&mut self.buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        while let Some(attached) = self.devices.attached.get(index) {
+            let length = match turn.read(attached.tun.queue(0), &mut buffer) {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
                 Err(error) => {
                     warn!(%error, "TUN read failed");
                     self.devices.detach(index);
@@ -431,18 +435,14 @@ impl EventLoop {
                     break;
                 }
             };
-            let Some(direction) = attached.direction(&self.buffer[..length]) else { continue };
-            let mut buffer = std::mem::take(&mut self.buffer);
-            self.decide(index, direction, &mut buffer[..length], now);
-            self.buffer = buffer;
+            let frame = &mut buffer[..length];
+            let Some(direction) = attached.direction(frame) else { continue };
+            self.decide(index, direction, frame, now);
             if self.batch.bytes() >= BATCH_BYTES {
                 self.send_batch(now);
             }
-            bytes += length;
-            if bytes >= BYTES_PER_TURN {
-                break;
-            }
         }
+        self.buffer = buffer;
         self.send_batch(now);
         whole
     }
@@ -463,15 +463,11 @@ impl EventLoop {
         }
     }
 
-    fn read_datagrams(&mut self, socket: Socket, now: Now) {
+    fn read_datagrams(&mut self, version: IpVersion, now: Now) {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         for _ in 0..FILLS_PER_TURN {
-            let data = match socket {
-                Socket::V4 => Some(&self.devices.data_v4),
-                Socket::V6 => self.devices.data_v6.as_ref(),
-            };
-            let Some(data) = data else { break };
-            let more = arrivals.fill(data, &self.devices.ledger().losses);
+            let Some(socket) = self.devices.data.get(version) else { break };
+            let more = arrivals.fill(socket, &self.devices.ledger().losses);
             arrivals.each(|buffer, received| self.open(buffer, received, now));
             if !more {
                 break;
@@ -494,10 +490,7 @@ impl EventLoop {
     /// last message, and the packets that waited for it.
     fn send_batch(&mut self, now: Now) {
         self.drain(now);
-        for run in self.batch.runs() {
-            self.devices.send_run(run);
-        }
-        self.batch.clear();
+        self.devices.data.send_batch(&mut self.batch);
     }
 
     /// Does what the engine wants until it has nothing more to ask for. Verdicts first: the kernel
@@ -537,7 +530,7 @@ impl EventLoop {
     fn carry_out(&mut self, output: Output) {
         match output {
             Output::Transmit(transmit) => self.devices.transmit(&transmit),
-            Output::Datagrams(run) => self.devices.send_run(&run),
+            Output::Datagrams(run) => self.devices.data.send(&run),
             Output::PutBack(frame) => self.put_back(&frame),
             Output::Deliver(packet) | Output::Opened(packet) => {
                 self.devices.deliver_packet(&packet);
@@ -573,10 +566,8 @@ impl EventLoop {
     }
 
     fn put_back(&self, frame: &HeldFrame) {
-        let (Direction::Outgoing(interface) | Direction::Incoming(interface)) = frame.direction;
-        let attached = self.devices.attached.iter().find(|a| a.interface == interface);
-        if let Some(attached) = attached {
-            attached.put_back(&frame.bytes);
+        if let Some(index) = self.devices.index_of(frame.direction.interface()) {
+            self.devices.attached[index].put_back(&frame.bytes);
         }
     }
 
@@ -605,33 +596,6 @@ impl Drop for EventLoop {
             }
         }
     }
-}
-
-/// Starts the threads beside this one, which wait for interfaces first.
-fn start_beside(
-    engine: &mut Engine,
-    devices: &mut Devices,
-    outbox: &Outbox<Handed>,
-) -> io::Result<Vec<Beside>> {
-    let paths = engine.spread(devices.workers());
-    let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
-    let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
-    let parts = paths.into_iter().zip(devices.take_beside()).zip(receivers);
-    let mut beside = Vec::new();
-    for ((fast, sockets), tasks) in parts {
-        let name = format!("data-{}", fast.worker());
-        let ledger = Arc::clone(devices.ledger());
-        let worker = Worker::new(fast, sockets, tasks, outbox.clone(), senders.clone(), ledger);
-        let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
-        let tasks = senders[beside.len()].clone();
-        beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
-    }
-    Ok(beside)
-}
-
-enum Socket {
-    V4,
-    V6,
 }
 
 /// Places in the list of what is waited for.

@@ -3,7 +3,7 @@
 use crate::tun::TunQueue;
 use ge_core::Interface;
 use ge_core::flow::Direction;
-use ge_core::io::{ETHERNET_LEN, VNET_LEN};
+use ge_core::io::{PACKET_AT, VNET_LEN};
 
 /// What a thread beside the engine needs to know of an interface.
 #[derive(Clone, PartialEq, Eq)]
@@ -20,8 +20,8 @@ pub(super) struct Port {
 pub(super) fn direction(frame: &[u8], interface: Interface, mac: [u8; 6]) -> Option<Direction> {
     const IPV4: [u8; 2] = [0x08, 0x00];
     const IPV6: [u8; 2] = [0x86, 0xdd];
-    let ethernet = frame.get(VNET_LEN..VNET_LEN + ETHERNET_LEN)?;
-    let version = frame.get(VNET_LEN + ETHERNET_LEN)? >> 4;
+    let ethernet = frame.get(VNET_LEN..PACKET_AT)?;
+    let version = frame.get(PACKET_AT)? >> 4;
     let ethertype = &ethernet[12..14];
     if !(ethertype == IPV4 && version == 4 || ethertype == IPV6 && version == 6) {
         return None;

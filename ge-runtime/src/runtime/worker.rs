@@ -11,23 +11,23 @@
 mod tests;
 
 use super::arrivals::Arrivals;
+use super::data_sockets::{DataSockets, IpVersion};
 use super::devices::nobody_to_hand_to;
-use super::event_loop::{BATCH_BYTES, BUFFER, BYTES_PER_TURN, FILLS_PER_TURN, FRAMES_PER_TURN};
+use super::event_loop::{BATCH_BYTES, BUFFER, FILLS_PER_TURN};
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use super::spin::{Came, Spin};
+use super::turn::{BYTES_PER_TURN, Turn};
 use crate::clock;
 use crate::ledger::Ledger;
 use crate::offload::Offload;
 use crate::poll_list::PollList;
 use crate::tun::TunQueue;
-use crate::udp_socket::UdpSocket;
 use ge_core::Instant;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
-use ge_core::io::{DatagramMeta, DatagramRun, Frame, HeldFrame, Received};
-use std::io;
+use ge_core::io::{DatagramMeta, Frame, HeldFrame, Received};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -73,8 +73,7 @@ impl Drop for Farewell {
 /// Everything one thread beside the engine owns.
 pub(super) struct Worker {
     fast: FastPath,
-    v4: UdpSocket,
-    v6: Option<UdpSocket>,
+    data: DataSockets,
     ports: Vec<Port>,
     tasks: Inbox<Task>,
     engine: Outbox<Handed>,
@@ -91,7 +90,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         fast: FastPath,
-        (v4, v6): (UdpSocket, Option<UdpSocket>),
+        data: DataSockets,
         tasks: Inbox<Task>,
         engine: Outbox<Handed>,
         beside: Vec<Outbox<Task>>,
@@ -99,8 +98,7 @@ impl Worker {
     ) -> Self {
         Self {
             fast,
-            v4,
-            v6,
+            data,
             ports: Vec::new(),
             tasks,
             engine,
@@ -133,8 +131,8 @@ impl Worker {
                     self.read_frames(index, now);
                 }
             }
-            for (at, is_v4) in [(V4, true), (V6, false)] {
-                if self.poll.is_ready(at) && self.read_datagrams(is_v4, now) {
+            for (place, version) in [(V4, IpVersion::V4), (V6, IpVersion::V6)] {
+                if self.poll.is_ready(place) && self.read_datagrams(version, now) {
                     return;
                 }
             }
@@ -156,12 +154,7 @@ impl Worker {
     fn watch(&mut self) {
         self.poll.clear();
         self.poll.watch(&self.tasks);
-        self.poll.watch(&self.v4);
-        // Where there is no IPv6, its place is one that is never ready.
-        match &self.v6 {
-            Some(v6) => self.poll.watch(v6),
-            None => self.poll.leave_out(),
-        }
+        self.data.watch(&mut self.poll);
         for port in &self.ports {
             self.poll.watch(&port.queue);
         }
@@ -192,12 +185,11 @@ impl Worker {
 
     fn read_frames(&mut self, index: usize, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
-        let mut bytes = 0;
-        for _ in 0..FRAMES_PER_TURN {
-            let Some(port) = self.ports.get(index) else { break };
-            let length = match port.queue.read(&mut buffer) {
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+        let mut turn = Turn::default();
+        while let Some(port) = self.ports.get(index) {
+            let length = match turn.read(&port.queue, &mut buffer) {
+                Ok(Some(length)) => length,
+                Ok(None) => break,
                 Err(_) => {
                     let gone = self.ports.remove(index);
                     self.engine.push(Handed::Broken(gone.queue));
@@ -207,15 +199,11 @@ impl Worker {
             };
             self.decide(index, &mut buffer[..length], now);
             if self.batch.bytes() >= BATCH_BYTES {
-                self.send_batch();
-            }
-            bytes += length;
-            if bytes >= BYTES_PER_TURN {
-                break;
+                self.data.send_batch(&mut self.batch);
             }
         }
         self.buffer = buffer;
-        self.send_batch();
+        self.data.send_batch(&mut self.batch);
     }
 
     fn decide(&mut self, index: usize, bytes: &mut [u8], now: Instant) {
@@ -232,12 +220,11 @@ impl Worker {
     }
 
     /// True if the thread was told to stop meanwhile.
-    fn read_datagrams(&mut self, is_v4: bool, now: Instant) -> bool {
+    fn read_datagrams(&mut self, version: IpVersion, now: Instant) -> bool {
         let mut arrivals = std::mem::take(&mut self.arrivals);
         let mut stop = false;
         for _ in 0..FILLS_PER_TURN {
-            let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
-            let Some(socket) = socket else { break };
+            let Some(socket) = self.data.get(version) else { break };
             let more = arrivals.fill(socket, &self.ledger.losses);
             // The peer was told of a session after this thread was, so that what it sends under it is
             // known by now, whenever that came.
@@ -284,21 +271,6 @@ impl Worker {
         };
         fast.datagrams(buffer, received, now, &mut write, &mut others);
         (0..lost).for_each(|_| fast.lost(Lost::Datagram));
-    }
-
-    fn send_batch(&mut self) {
-        for run in self.batch.runs() {
-            self.send_run(run);
-        }
-        self.batch.clear();
-    }
-
-    fn send_run(&self, run: &DatagramRun) {
-        let is_v4 = run.from.is_some_and(|from| from.0.is_ipv4());
-        let socket = if is_v4 { Some(&self.v4) } else { self.v6.as_ref() };
-        if let Some(socket) = socket {
-            let _ = socket.send(run); // counted there
-        }
     }
 }
 

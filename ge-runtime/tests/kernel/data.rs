@@ -5,7 +5,7 @@ use crate::namespace::{Namespace, Pair};
 use crate::probe::PATIENCE;
 use ge_core::addr::WireAddr;
 use ge_core::id::Interface;
-use ge_core::io::{DatagramRun, Received, Transmit};
+use ge_core::io::{DatagramRun, PACKET_AT, Received, Transmit};
 use ge_core::{Lane, Mode};
 use ge_runtime::error::KernelError;
 use ge_runtime::ledger::Ledger;
@@ -210,7 +210,7 @@ pub(crate) fn echo(kind: u8) -> Vec<u8> {
 #[test]
 fn icmp_messages_leave_and_answers_come_by_the_hook_only() {
     for ((from, to), kind, ether_type, start) in
-        [(V4, 8, 0x0800, 10 + 14 + 20), (V6, 128, 0x86dd, 10 + 14 + 40)]
+        [(V4, 8, 0x0800, PACKET_AT + 20), (V6, 128, 0x86dd, PACKET_AT + 40)]
     {
         let pair = Pair::new();
         let agent = Agent::start(&pair.a, Mode::Closed, Policy::Pass);

@@ -7,6 +7,7 @@ use crate::namespace::{MAC_A, MAC_B, Namespace, Pair};
 use crate::probe::{PATIENCE, Program as Ordinary, Sniffer};
 use ge_core::Mode;
 use ge_core::coalesce::Gather;
+use ge_core::io::PACKET_AT;
 use ge_core::wire::ip::{HEADER_MAX, emit_header};
 use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use ge_runtime::ledger::{Cause, Ledger, Place, State};
@@ -361,7 +362,7 @@ fn super_packets_with_ecn_come_and_go_whole() {
         let seen = seen.expect("the super-packet did not come to the TUN");
         assert_eq!(seen[0].gso_type(), if off.is_empty() { 0x81 } else { 0 }, "{off:?}");
         let flags: Vec<bool> =
-            seen.iter().map(|seen| seen.bytes[10 + 14 + 33] & 0x80 != 0).collect();
+            seen.iter().map(|seen| seen.bytes[PACKET_AT + 33] & 0x80 != 0).collect();
         assert!(flags[0], "the first has lost CWR");
         assert!(flags[1..].iter().all(|cwr| !cwr), "{flags:?}");
         let arrived = (0..1000).any(|_| {

@@ -4,9 +4,7 @@ use super::{Fate, Passing, Sim};
 use crate::adversary::Origin;
 use crate::check::{Emission, LinkUse, fingerprint};
 use crate::node::{Agent, INTERFACE, Offload};
-use crate::packet::{
-    Class, NodeId, PACKET_AT, UDP_LEN, class, frame, ip_packet, message, readable_parcel,
-};
+use crate::packet::{Class, NodeId, UDP_LEN, class, frame, ip_packet, message, readable_parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use ge_core::Mode;
@@ -14,7 +12,8 @@ use ge_core::addr::WireAddr;
 use ge_core::batch::SealedBatch;
 use ge_core::flow::{Direction, HostPair};
 use ge_core::io::{
-    DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, Received, VNET_LEN,
+    DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, PACKET_AT, Received,
+    VNET_LEN,
 };
 use ge_core::limits::DATA_PORT;
 use ge_core::segment::Segmenter;

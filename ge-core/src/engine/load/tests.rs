@@ -6,7 +6,7 @@ use crate::dprp::domain::{Domain, rng};
 use crate::dprp::{Binding, Initiator, Proposal, Purpose, SessionParameters};
 use crate::engine::two_agents::{address, agent, at, carry, outputs, send};
 use crate::flow::{Direction, Ports};
-use crate::io::{ETHERNET_LEN, Frame, Output, Transmit, VNET_LEN};
+use crate::io::{Frame, Output, PACKET_AT, Transmit};
 use crate::limits::{COOKIES_PER_NEGOTIATION, REFUSED_PER_NEGOTIATION, RETRY_LADDER};
 use crate::wire::dprp::peek;
 use crate::wire::icmp::emit_echo;
@@ -50,7 +50,7 @@ fn ask(engine: &mut Engine, from: IpAddr, message: &[u8], micros: u64) -> Vec<Ve
     let icmp = emit_echo(true, 7, 1, message, from, to);
     let mut header = [0; 40];
     let len = emit_header(&mut header, from, to, 1, icmp.len(), 0, 64);
-    let mut bytes = vec![0; VNET_LEN + ETHERNET_LEN];
+    let mut bytes = vec![0; PACKET_AT];
     bytes.extend_from_slice(&header[..len]);
     bytes.extend_from_slice(&icmp);
     let direction = Direction::Incoming(ETH0);

@@ -2,7 +2,7 @@
 
 use super::threads::{Threads, meta};
 use super::*;
-use crate::io::{DatagramMeta, Received};
+use crate::io::{DatagramMeta, ETHERNET_LEN, Received};
 use crate::wire::checksum::{fold, length_sum, pseudo_header};
 use crate::wire::ip::emit_header;
 use crate::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};

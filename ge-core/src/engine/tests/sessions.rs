@@ -5,7 +5,7 @@ use super::*;
 use crate::engine::row::{Phase, Via};
 use crate::icmp_error::{ErrorKind, build_error_for};
 use crate::id::SessionIndex;
-use crate::io::DatagramRun;
+use crate::io::{DatagramRun, PACKET_AT};
 use crate::limits::{DOUBT_HEEDED_EVERY, OLD_KEYS_GRACE};
 use crate::shim::{Kind, Shim};
 use crate::{DropReason, Lane};
@@ -101,7 +101,7 @@ fn packets(outputs: &[Output]) -> Vec<Vec<u8>> {
         let len = (8 + run.bytes.len()) as u16;
         let udp = [port.to_be_bytes(), port.to_be_bytes(), len.to_be_bytes(), [0; 2]].concat();
         let whole = frame(from.0, to.0, 17, &[udp, run.bytes.clone()].concat());
-        whole[VNET_LEN + ETHERNET_LEN..].to_vec()
+        whole[PACKET_AT..].to_vec()
     };
     let runs = outputs.iter().filter_map(|output| match output {
         Output::Datagrams(run) => Some(run),
@@ -118,7 +118,7 @@ fn say_port_is_closed(world: &mut Ends) {
     let closed = ErrorKind::Unreachable { code: 3 };
     let error = build_error_for(closed, pair(0).remote.0, &sealed).unwrap();
     let now = world.now();
-    let link = [0; VNET_LEN + ETHERNET_LEN];
+    let link = [0; PACKET_AT];
     let arrived = arrive(&mut world.a, [link.as_slice(), &error].concat(), now);
     assert_eq!(arrived, Incoming::Consumed);
     assert!(outputs(&mut world.a).is_empty(), "no program knows our port");

@@ -10,7 +10,7 @@ use super::*;
 use crate::addr::WireAddr;
 use crate::fast_path::{FastPath, Lost, Outcome, Update};
 use crate::icmp_error::{ErrorKind, build_error_for};
-use crate::io::{DatagramMeta, DatagramRun, Received};
+use crate::io::{DatagramMeta, DatagramRun, PACKET_AT, Received};
 use crate::limits::{DATA_PORT, LIVENESS, OLD_KEYS_GRACE, REKEY_AFTER_TIME};
 use crate::shim::Shim;
 use crate::{DropReason, Lane};
@@ -302,8 +302,8 @@ fn a_narrower_path_is_told_to_all_threads() {
     let sent = frame(pair(0).local.0, pair(0).remote.0, 17, &udp);
     let router = Ipv4Addr::new(10, 1, 0, 254).into();
     let kind = ErrorKind::TooBig { mtu: 1300 };
-    let error = build_error_for(kind, router, &sent[VNET_LEN + ETHERNET_LEN..]).unwrap();
-    let bytes = [&[0; VNET_LEN + ETHERNET_LEN], &error[..]].concat();
+    let error = build_error_for(kind, router, &sent[PACKET_AT..]).unwrap();
+    let bytes = [&[0; PACKET_AT], &error[..]].concat();
     let now = threads.ends.now();
     assert_eq!(arrive(&mut threads.ends.a, bytes, now), Incoming::Consumed);
     let told: Vec<(u8, u16)> = outputs(&mut threads.ends.a)

@@ -15,14 +15,12 @@ fn fast_path() -> FastPath {
     engine.spread(2).remove(0)
 }
 
-/// Any mark, as root.
-const MARK: u32 = 1;
-
 #[test]
 fn a_stop_among_datagrams_is_not_forgotten() {
     let ledger = Arc::default();
-    let socket = UdpSocket::bind_v4(0, MARK, &ledger).unwrap();
-    let port = getsockname::<SockaddrIn>(socket.as_fd().as_raw_fd()).unwrap().port();
+    let data = DataSockets::bind(0, &ledger).unwrap();
+    let socket = data.get(IpVersion::V4).unwrap().as_fd().as_raw_fd();
+    let port = getsockname::<SockaddrIn>(socket).unwrap().port();
     let sender = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     // Of different lengths, so that each is a receive of its own; more than are taken in one go.
     for len in 1..=2 * PIECES_MAX {
@@ -30,8 +28,7 @@ fn a_stop_among_datagrams_is_not_forgotten() {
     }
     let (outbox, tasks) = inbox().unwrap();
     let (engine, _handed) = inbox().unwrap();
-    let sockets = (socket, None);
-    let mut worker = Worker::new(fast_path(), sockets, tasks, engine, Vec::new(), ledger);
+    let mut worker = Worker::new(fast_path(), data, tasks, engine, Vec::new(), ledger);
     outbox.push(Task::Stop);
-    assert!(worker.read_datagrams(true, clock::now().mono));
+    assert!(worker.read_datagrams(IpVersion::V4, clock::now().mono));
 }
