@@ -36,6 +36,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
+use tracing::debug;
 
 /// Longest read: vnet header, Ethernet header with a VLAN tag, the largest IP packet. A shorter
 /// buffer would lose the tail of the packet.
@@ -386,12 +387,31 @@ fn configure(ifindex: u32, program: Program) -> io::Result<()> {
         result => result?,
     }
     add_address(&socket, ifindex)?;
+    send_at_once(&socket, ifindex);
     set_link(&socket, ifindex, libc::IFF_UP.cast_unsigned(), |_| ())?;
     match delete_multicast_route(&socket, ifindex) {
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::ESRCH)) => {
             Ok(())
         }
         result => result,
+    }
+}
+
+/// `RTM_NEWQDISC`: `struct tcmsg` and attributes. The device takes every packet or drops it, so that a
+/// queue before its own never has anything in it; what distributions have there by default
+/// (`net.core.default_qdisc`) sorts each packet for nothing. A kernel that refuses keeps it.
+fn send_at_once(socket: &Socket, ifindex: u32) {
+    /// `TC_H_ROOT`.
+    const ROOT: [u8; 4] = [0xff; 4];
+    let mut header = [0; 20];
+    header[4..8].copy_from_slice(&ifindex.to_ne_bytes());
+    header[12..16].copy_from_slice(&ROOT);
+    let flags = libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
+    let sent = send(socket, libc::RTM_NEWQDISC, flags, &header, |body| {
+        body.attr_str(libc::TCA_KIND, "noqueue");
+    });
+    if let Err(error) = sent {
+        debug!(%error, "the TUN keeps its queueing discipline");
     }
 }
 

@@ -80,8 +80,8 @@ impl Engine {
     /// An address may be missing from the list for a moment, or for good while a program still
     /// sends from it: what was ours stays ours.
     fn is_ours(&self, pair: HostPair, now: Now) -> bool {
-        self.stands_for(pair.local.0)
-            || self.pit.find(pair).is_some()
+        self.pit.find(pair).is_some()
+            || self.stands_for(pair.local.0)
             || self.sticky.contains_pair(pair, now.mono)
     }
 

@@ -22,8 +22,8 @@
 
 use super::HookConfig;
 use super::ruleset::{
-    PORT_SOURCE, PORT_TARGET, TCP, UDP, V4, V6, Version, Way, group, ip, link_control,
-    management_server, octets, protocol,
+    PORT_SOURCE, PORT_TARGET, TCP, UDP, V4, V6, Version, Way, dhcp, group, ip, management_server,
+    neighbours, octets, protocol,
 };
 use crate::nft::{Base, Batch, Field, HookPoint, Rule, Set, Verdict};
 use std::net::IpAddr;
@@ -117,7 +117,8 @@ fn refusals(batch: &mut Batch, config: &HookConfig, version: Version, way: Way) 
     batch.add_chain(chain);
     batch.add_rule(chain, "group", &group(Rule::default()).verdict(Verdict::Accept));
     sealed_data(batch, chain, config, version, way);
-    link_control(batch, chain, version);
+    dhcp(batch, chain, version);
+    neighbours(batch, chain, version);
     management_server(batch, chain, config, version, way);
     let address = match way {
         Way::In => version.source,

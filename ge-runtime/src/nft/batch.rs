@@ -85,7 +85,7 @@ impl Batch {
         name: &str,
         point: HookPoint,
         device: &str,
-        policy: Verdict,
+        policy: Verdict<'_>,
     ) {
         self.add_base_chain_at(0, name, point, device, policy);
     }
@@ -97,7 +97,7 @@ impl Batch {
         name: &str,
         point: HookPoint,
         device: &str,
-        policy: Verdict,
+        policy: Verdict<'_>,
     ) {
         let table = self.table;
         let number = match point {

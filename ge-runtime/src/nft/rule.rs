@@ -5,7 +5,7 @@ use crate::netlink::Writer;
 
 /// What a rule does with a packet that it matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum Verdict<'a> {
     /// Let it go on.
     Accept,
     /// End it.
@@ -13,7 +13,9 @@ pub(crate) enum Verdict {
     /// Back to the chain that jumped here.
     Return,
     /// Go on in another chain, and come back.
-    Jump(&'static str),
+    Jump(&'a str),
+    /// Go on in another chain, and from its end, or its return, to where this one was jumped to from.
+    Goto(&'a str),
 }
 
 /// From which header a field's offset counts.
@@ -118,7 +120,7 @@ impl Rule {
     }
 
     /// Ends the rule with a verdict.
-    pub(crate) fn verdict(mut self, verdict: Verdict) -> Self {
+    pub(crate) fn verdict(mut self, verdict: Verdict<'_>) -> Self {
         self.expression("immediate", |data| {
             data.attr_be32(IMMEDIATE_REGISTER, REG_VERDICT);
             data.nest(IMMEDIATE_DATA, |value| {
@@ -175,16 +177,17 @@ impl Rule {
     }
 }
 
-impl Verdict {
+impl Verdict<'_> {
     fn write(self, out: &mut Writer) {
         let code = match self {
             Self::Accept => libc::NF_ACCEPT,
             Self::Drop => libc::NF_DROP,
             Self::Return => libc::NFT_RETURN,
             Self::Jump(_) => libc::NFT_JUMP,
+            Self::Goto(_) => libc::NFT_GOTO,
         };
         out.attr_be32(VERDICT_CODE, code.cast_unsigned());
-        if let Self::Jump(chain) = self {
+        if let Self::Jump(chain) | Self::Goto(chain) = self {
             out.attr_str(VERDICT_CHAIN, chain);
         }
     }
