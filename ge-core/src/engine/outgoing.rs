@@ -17,6 +17,7 @@ use crate::now::Instant;
 use crate::timer::Timer;
 use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
+use crate::wire::protocol;
 use crate::{ClearReason, DropReason, Mode, Now};
 use core::net::IpAddr;
 
@@ -110,6 +111,9 @@ impl Engine {
         now: Now,
     ) -> Option<Outgoing> {
         let Direction::Outgoing(interface) = frame.direction else { return None };
+        if view.protocol == protocol::TCP {
+            return None; // neither travels in it
+        }
         let packet = &frame.bytes[PACKET_AT..];
         match self.message_in(packet, view, pair, (interface, true), now) {
             Message::Used => return Some(Outgoing::Consumed),

@@ -79,6 +79,8 @@ const ICMP_TYPE: Field = Field { base: Base::Transport, offset: 0, len: 1 };
 /// The first bytes behind the header of an ICMP echo, and of UDP.
 const PAYLOAD: Field = Field { base: Base::Transport, offset: 8, len: 2 };
 
+const PROTOCOL_V4: Field = Field { base: Base::Network, offset: 9, len: 1 };
+
 /// More-fragments bit and offset of an IPv4 packet.
 const FRAGMENT_V4: Field = Field { base: Base::Network, offset: 6, len: 2 };
 const FRAGMENT_MASK: [u8; 2] = [0x3f, 0xff];
@@ -140,12 +142,7 @@ pub(super) const V4: Version = Version {
     drop: "drop4",
     own: "own4",
     chains_in: Chains { first: "in4", tcp: "in4_tcp", udp: "in4_udp", any: "in4_any" },
-    chains_out: Chains {
-        first: "out4",
-        tcp: "out4_tcp",
-        udp: "out4_udp",
-        any: "out4_any",
-    },
+    chains_out: Chains { first: "out4", tcp: "out4_tcp", udp: "out4_udp", any: "out4_any" },
 };
 
 pub(super) const V6: Version = Version {
@@ -157,12 +154,7 @@ pub(super) const V6: Version = Version {
     drop: "drop6",
     own: "own6",
     chains_in: Chains { first: "in6", tcp: "in6_tcp", udp: "in6_udp", any: "in6_any" },
-    chains_out: Chains {
-        first: "out6",
-        tcp: "out6_tcp",
-        udp: "out6_udp",
-        any: "out6_any",
-    },
+    chains_out: Chains { first: "out6", tcp: "out6_tcp", udp: "out6_udp", any: "out6_any" },
 };
 
 impl Version {
@@ -270,12 +262,7 @@ fn ip_name(way: Way, version: Version, interface: &HookedInterface) -> String {
 
 /// The chain for one interface's packets of an IP version, which begins with what is the same for all
 /// interfaces; its name.
-fn ip_chain(
-    batch: &mut Batch,
-    way: Way,
-    version: Version,
-    interface: &HookedInterface,
-) -> String {
+fn ip_chain(batch: &mut Batch, way: Way, version: Version, interface: &HookedInterface) -> String {
     let chain = ip_name(way, version, interface);
     batch.add_chain(&chain);
     let shared = Rule::default().verdict(Verdict::Jump(version.chains(way).first));
@@ -528,8 +515,11 @@ pub(super) fn group(rule: Rule) -> Rule {
 
 /// Packets of this protocol whose transport header can be looked at.
 pub(super) fn protocol(version: Version, number: u8) -> Rule {
-    let rule = Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number]);
-    if version.ether_type == V6.ether_type { rule.not_fragmented() } else { rule }
+    if version.is_v4() {
+        // Read where it is: that costs less than asking the kernel what it found.
+        return Rule::default().equals(PROTOCOL_V4, &[number]);
+    }
+    Rule::default().meta_is(libc::NFT_META_L4PROTO, &[number]).not_fragmented()
 }
 
 fn ports(version: Version, low: u16, high: u16) -> Rule {

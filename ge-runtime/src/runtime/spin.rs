@@ -70,29 +70,63 @@ impl Spin {
         if !luck.is_due() {
             return list.wait(most);
         }
-        let began = Instant::now();
-        let end = most.map_or(LOOK, |most| most.min(LOOK));
-        let (mut looked, mut time) = (false, began);
-        while !looked || time - began < end {
-            list.wait(Some(Duration::ZERO))?;
-            if list.is_any_ready() {
-                // What was there before says nothing about looking.
-                if looked {
-                    luck.paid();
-                }
-                return Ok(());
-            }
-            looked = true;
-            // Whoever was just handed something may wait for this processor, and looking is over then.
+        let mut time = Instant::now();
+        let looked = look(list, most.map_or(LOOK, |most| most.min(LOOK)), || {
+            // Whoever was just handed something may wait for this processor.
             std::thread::yield_now();
             let before = std::mem::replace(&mut time, Instant::now());
-            if time - before > ALONE {
-                break;
+            time - before
+        })?;
+        match looked {
+            // What was there before says nothing about looking.
+            Looked::AtOnce => Ok(()),
+            Looked::Paid => {
+                luck.paid();
+                Ok(())
+            }
+            Looked::InVain(spent) => {
+                luck.in_vain();
+                list.wait(most.map(|most| most.saturating_sub(spent)))
             }
         }
-        luck.in_vain();
-        list.wait(most.map(|most| most.saturating_sub(time - began)))
     }
+}
+
+/// How looking went.
+#[derive(Debug, PartialEq, Eq)]
+enum Looked {
+    /// Something was there before.
+    AtOnce,
+    /// Something came.
+    Paid,
+    /// Nothing came in this time.
+    InVain(Duration),
+}
+
+/// Looks again and again, and gives way between two looks, which says how long it took since the one
+/// before: for so long at most, and until another thread has taken its turn.
+fn look(
+    list: &mut PollList,
+    most: Duration,
+    mut give_way: impl FnMut() -> Duration,
+) -> io::Result<Looked> {
+    list.wait(Some(Duration::ZERO))?;
+    if list.is_any_ready() {
+        return Ok(Looked::AtOnce);
+    }
+    let mut spent = Duration::ZERO;
+    while spent < most {
+        let took = give_way();
+        spent += took;
+        if took > ALONE {
+            break;
+        }
+        list.wait(Some(Duration::ZERO))?;
+        if list.is_any_ready() {
+            return Ok(Looked::Paid);
+        }
+    }
+    Ok(Looked::InVain(spent))
 }
 
 /// How it went lately.
@@ -126,7 +160,7 @@ impl Luck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::os::unix::net::UnixStream;
 
     /// Which of so many waits would look, if none ever pays.
@@ -184,22 +218,27 @@ mod tests {
         assert_eq!(spin.frames.passed_by, 1);
     }
 
-    #[test]
-    fn what_comes_while_it_looks_is_gain() {
+    /// What looking comes to if giving way takes so many microseconds each time, and the second time
+    /// something comes.
+    fn looked(most: u64, took: u64) -> Looked {
         let (mut near, far) = UnixStream::pair().unwrap();
         let mut list = PollList::default();
         list.watch(&far);
-        let mut spin = Spin::new(2);
-        // Other programs may keep this thread from looking in time; so often they do not.
-        let paid = (0..1000).any(|_| {
-            spin.frames = Luck { pass_by: 0, passed_by: 4 };
-            std::thread::scope(|scope| {
-                scope.spawn(|| near.write_all(b"x").unwrap());
-                spin.wait(&mut list, Came::Frames, None).unwrap();
-            });
-            (&far).read_exact(&mut [0]).unwrap();
-            spin.frames.passed_by == 0
-        });
-        assert!(paid);
+        let mut times = 0;
+        let give_way = || {
+            times += 1;
+            if times == 2 {
+                near.write_all(b"x").unwrap();
+            }
+            Duration::from_micros(took)
+        };
+        look(&mut list, Duration::from_micros(most), give_way).unwrap()
+    }
+
+    #[test]
+    fn what_comes_while_it_looks_is_gain() {
+        assert_eq!(looked(50, 1), Looked::Paid);
+        assert_eq!(looked(1, 1), Looked::InVain(Duration::from_micros(1)), "too late");
+        assert_eq!(looked(50, 6), Looked::InVain(Duration::from_micros(6)), "another thread ran");
     }
 }
