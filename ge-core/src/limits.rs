@@ -185,7 +185,7 @@ pub const REFUSED_LIFETIME: Duration = Duration::from_secs(5);
 /// lifetime, so that a flow in use is seen and asked about again in the background.
 pub const OFFLOAD_LIFETIME: Duration = Duration::from_secs(60);
 /// A session that received data and has nothing to send says so after this long (a tenth of a second
-/// more at the most, as it is looked at every half second), so that the sender can tell a quiet peer
+/// more at the most, since it is looked at twice a second), so that the sender can tell a quiet peer
 /// from a dead one. One packet of 25 bytes, and only in flows that are strictly one-way.
 pub const KEEPALIVE_AFTER: Duration = Duration::from_millis(400);
 /// A session that sent data and heard nothing for this long and a round trip asks the peer to say

@@ -8,6 +8,7 @@ use crate::data::deliver;
 use crate::id::{Lane, SessionIndex};
 use crate::io::{DatagramMeta, Received};
 use crate::shim::{Kind, Shim};
+use crate::timer::Timer;
 use crate::{DropReason, Now};
 use core::ops::Range;
 
@@ -92,6 +93,9 @@ impl Engine {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         session.received(now.mono, opened.kind != Kind::Control);
+        if let Some(at) = session.wake(now.mono) {
+            self.timers.set(at, Timer::Session(shim.index));
+        }
         let moved = session.path.translated.is_some()
             && opened.counter + 1 == session.openers.highest(opened.lane)
             && (session.wire[1], session.peer_port) != (meta.from, meta.from_port);

@@ -8,6 +8,7 @@ use crate::flow::{Direction, HostPair};
 use crate::icmp_error::packet_too_big;
 use crate::id::Interface;
 use crate::io::{Frame, Outgoing, Output, PACKET_AT};
+use crate::timer::Timer;
 use crate::wire::ip::IpView;
 use crate::{DropReason, Now};
 
@@ -26,9 +27,9 @@ impl Engine {
         let Some(row) = self.pit.get_mut(pair) else { return Outgoing::Consumed };
         row.count_out(frame.bytes.len() - PACKET_AT, now.mono);
         row.interface = interface;
-        let Some(session) =
-            row.protected().and_then(|protected| self.sessions.get_mut(protected.current))
-        else {
+        let current = row.protected().map(|protected| protected.current);
+        let session = current.and_then(|index| Some((index, self.sessions.get_mut(index)?)));
+        let Some((current, session)) = session else {
             // A row whose session is gone would swallow the flow for good: ask anew.
             self.forget_row(pair);
             return self.first_packet(frame, view, pair, now);
@@ -41,6 +42,9 @@ impl Engine {
         match seal_frame(sealer, &ends, heading, mtu, frame.bytes, view, batch) {
             Ok(datagrams) => {
                 session.sent(&frame.bytes[PACKET_AT..], now.mono);
+                if let Some(at) = session.wake(now.mono) {
+                    self.timers.set(at, Timer::Session(current));
+                }
                 self.counters.sealed.0 += datagrams;
                 self.counters.sealed.1 += bytes as u64;
                 Outgoing::Sealed

@@ -428,12 +428,20 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(index) {
             session.retire_at.get_or_insert(at);
         }
+        self.wake_session(index, now.mono);
     }
 
     /// Sets when a session is looked at next, in place of when it would have been.
     fn arm_check(&mut self, index: SessionIndex, at: Instant) {
         if let Some(session) = self.sessions.get_mut(index) {
             session.next_check = at;
+            self.timers.set(at, Timer::Session(index));
+        }
+    }
+
+    /// Something happened to a session that may rest.
+    pub(super) fn wake_session(&mut self, index: SessionIndex, now: Instant) {
+        if let Some(at) = self.sessions.get_mut(index).and_then(|session| session.wake(now)) {
             self.timers.set(at, Timer::Session(index));
         }
     }
@@ -452,7 +460,7 @@ impl Engine {
         if session.next_check != armed {
             return;
         }
-        let (pair, retire_at) = (session.pair, session.retire_at);
+        let pair = session.pair;
         if session.retire_at.is_some_and(|at| at <= now.mono) {
             self.drop_session(index);
             return;
@@ -478,8 +486,10 @@ impl Engine {
             self.look_after(index, pair, now);
         }
         let Some(session) = self.sessions.get(index) else { return };
-        let next = session.next_look(now.mono);
-        self.arm_check(index, retire_at.map_or(next, |at| at.min(next)));
+        let ends = self.keyring.as_ref().and_then(|own| own.epoch_ends(group, epoch));
+        let left = ends.map_or(0, |ends| ends.0.saturating_sub(now.unix.0));
+        let next = session.next_look(Duration::from_secs(left), now.mono);
+        self.arm_check(index, next);
     }
 
     pub(super) fn is_current(&self, index: SessionIndex, pair: HostPair) -> bool {
@@ -680,5 +690,5 @@ const EPOCH_SPREAD_SOON: Duration = Duration::from_secs(1);
 /// Idle sessions leave an epoch that goes on for longer within this time.
 const EPOCH_SPREAD: Duration = Duration::from_secs(60);
 
-/// How often a session is looked at: a fraction of its shortest interval.
+/// How often a session in use is looked at: a fraction of its shortest interval.
 const SESSION_CHECK: Duration = Duration::from_millis(500);
