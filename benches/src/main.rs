@@ -6,6 +6,7 @@
 //! figures depend on the machine, and say something only next to figures of the same machine.
 
 mod crypto;
+mod data_path;
 mod figure;
 mod flood;
 mod flows;
@@ -14,6 +15,7 @@ mod memory;
 mod native;
 mod negotiation;
 mod parse;
+mod scene;
 mod stolen;
 mod traffic;
 
@@ -42,6 +44,7 @@ fn main() -> Result<()> {
         look_up::figures(),
         parse::figures()?,
         traffic::figures()?,
+        data_path::figures()?,
         crypto::figures()?,
         negotiation::figures()?,
     ]

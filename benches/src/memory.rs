@@ -4,18 +4,10 @@
 //! what it held, tables with their room to grow and the keys inside the cryptography library included.
 //! The allocator is asked (`mallinfo2`), since that library does not use Rust's.
 
-use anyhow::{Context, Result, ensure};
-use ge_core::crypto::Rng;
+use crate::scene::Scene;
+use anyhow::{Result, ensure};
+use ge_core::Mode;
 use ge_core::engine::Engine;
-use ge_core::flow::{Direction, HostPair};
-use ge_core::io::{Frame, InterfaceInfo, Output, PACKET_AT, Transmit};
-use ge_core::now::Instant;
-use ge_core::wire::ip::{HEADER_MAX, emit_header};
-use ge_core::{Interface, Mode, Now};
-use ge_sim::NodeId;
-use ge_sim::mgmt::{Admission, Mgmt};
-use ge_sim::node::START;
-use rand_core::SeedableRng as _;
 use serde_json::{Value, json};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -26,8 +18,6 @@ const PACE_MICROS: u64 = 5_000;
 /// Virtual time after the last: the retry ladder ends, negotiations are forgotten.
 const SETTLE_MICROS: u64 = 12_000_000;
 const STEP_MICROS: u64 = 50_000;
-const ETH0: Interface = Interface(2);
-const ASKS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// Measured bytes.
 pub(crate) struct Size {
@@ -48,13 +38,13 @@ impl std::fmt::Display for Size {
 }
 
 pub(crate) fn sizes() -> Result<Vec<Size>> {
-    let alone = Scene::new(Mode::Closed)?.into_sizes(0, "")?[0];
-    let mut clear = Scene::new(Mode::Open)?;
-    clear.negotiate(false);
-    let [clear, _] = clear.into_sizes(ROWS, "clear")?;
-    let mut protected = Scene::new(Mode::Closed)?;
-    protected.negotiate(true);
-    let [asking, asked] = protected.into_sizes(ROWS, "protected")?;
+    let alone = into_sizes(scene(Mode::Closed)?, 0, "")?[0];
+    let mut clear = scene(Mode::Open)?;
+    negotiate(&mut clear, false);
+    let [clear, _] = into_sizes(clear, ROWS, "clear")?;
+    let mut protected = scene(Mode::Closed)?;
+    negotiate(&mut protected, true);
+    let [asking, asked] = into_sizes(protected, ROWS, "protected")?;
     let each = |all: f64| (all - alone) / f64::from(ROWS);
     let size = |what, bytes| Size { what, bytes };
     Ok(vec![
@@ -66,77 +56,29 @@ pub(crate) fn sizes() -> Result<Vec<Size>> {
     ])
 }
 
-/// Two engines of one group. The asked one has an address for every row.
-struct Scene {
-    asking: Box<Engine>,
-    asked: Box<Engine>,
-    micros: u64,
+/// The asked agent has an address for every row.
+fn scene(mode: Mode) -> Result<Scene> {
+    Scene::new(mode, &(0..ROWS).map(remote).collect::<Vec<_>>(), 1)
 }
 
-impl Scene {
-    fn new(mode: Mode) -> Result<Self> {
-        let mut mgmt = Mgmt::new(Rng::seed_from_u64(3), START);
-        let group = mgmt.add_group(START);
-        let mut members = Vec::new();
-        for number in [0, 1] {
-            let node = NodeId(number);
-            members.push((node, mgmt.add_member(node, Admission::host(mode, &[group]))));
-        }
-        let mut engines = Vec::new();
-        for ((node, identity), addresses) in
-            members.into_iter().zip([vec![ASKS], (0..ROWS).map(remote).collect::<Vec<_>>()])
-        {
-            let mut engine = Box::new(Engine::new(identity, [node.0 as u8; 32]));
-            let interface = InterfaceInfo {
-                interface: ETH0,
-                name: String::from("eth0"),
-                mac: [2; 6],
-                mtu: 1500,
-                addresses: vec![(addresses[0], 8)],
-            };
-            engine.set_interfaces(vec![interface], &addresses);
-            engine.install(mgmt.membership(node, START).context("no membership")?, now(0))?;
-            while !matches!(engine.poll_output(), Output::Idle { .. }) {}
-            engines.push(engine);
-        }
-        let [asking, asked] = <[_; 2]>::try_from(engines).ok().context("two engines")?;
-        Ok(Self { asking, asked, micros: 0 })
+/// One negotiation for each row, answered or not.
+fn negotiate(scene: &mut Scene, answered: bool) {
+    for row in 0..ROWS {
+        scene.ask(remote(row));
+        scene.turn(answered, PACE_MICROS);
     }
+    for _ in 0..SETTLE_MICROS / STEP_MICROS {
+        scene.turn(answered, STEP_MICROS);
+    }
+}
 
-    /// One negotiation for each row, answered or not.
-    fn negotiate(&mut self, answered: bool) {
-        for row in 0..ROWS {
-            let pair = HostPair::new(ASKS, remote(row));
-            self.asking.probe(pair, ETH0, now(self.micros));
-            self.turn(answered, PACE_MICROS);
-        }
-        for _ in 0..SETTLE_MICROS / STEP_MICROS {
-            self.turn(answered, STEP_MICROS);
-        }
-    }
-
-    /// Carries messages until nobody has more to say; then time passes.
-    fn turn(&mut self, answered: bool, micros: u64) {
-        loop {
-            let asked = carry(&mut self.asking, answered.then_some(&mut *self.asked), self.micros);
-            let replied = carry(&mut self.asked, Some(&mut self.asking), self.micros);
-            if asked + replied == 0 {
-                break;
-            }
-        }
-        self.micros += micros;
-        self.asking.tick(now(self.micros));
-        self.asked.tick(now(self.micros));
-    }
-
-    /// What each engine held. All rows must have the verdict.
-    fn into_sizes(self, rows: u32, verdict: &str) -> Result<[f64; 2]> {
-        let flows = self.asking.snapshot(now(self.micros)).flows;
-        let right = flows.iter().filter(|flow| flow.verdict == verdict).count();
-        ensure!(right == rows as usize, "{right} of {rows} rows are {verdict}");
-        drop(flows);
-        Ok([held(self.asking)?, held(self.asked)?])
-    }
+/// What each engine held. All rows must have the verdict.
+fn into_sizes(scene: Scene, rows: u32, verdict: &str) -> Result<[f64; 2]> {
+    let flows = scene.asking.engine.snapshot(scene.now()).flows;
+    let right = flows.iter().filter(|flow| flow.verdict == verdict).count();
+    ensure!(right == rows as usize, "{right} of {rows} rows are {verdict}");
+    drop(flows);
+    Ok([held(scene.asking.engine)?, held(scene.asked.engine)?])
 }
 
 /// Bytes that came back when it was dropped.
@@ -148,36 +90,6 @@ fn held(engine: Box<Engine>) -> Result<f64> {
 
 fn remote(row: u32) -> IpAddr {
     Ipv4Addr::from(0x0a01_0000 + row).into()
-}
-
-fn now(micros: u64) -> Now {
-    Now { mono: Instant::from_micros(micros), unix: START }
-}
-
-/// Hands over what an engine wants sent, or loses it; how many messages they were.
-fn carry(from: &mut Engine, mut to: Option<&mut Engine>, micros: u64) -> usize {
-    let mut sent = 0;
-    loop {
-        match from.poll_output() {
-            Output::Idle { .. } => return sent,
-            Output::Transmit(transmit) => {
-                sent += 1;
-                if let Some(to) = to.as_deref_mut() {
-                    let direction = Direction::Incoming(ETH0);
-                    let bytes = &mut frame(&transmit);
-                    to.incoming(&Frame { direction, bytes }, now(micros));
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-fn frame(transmit: &Transmit) -> Vec<u8> {
-    let Transmit { from, to, protocol, bytes, .. } = transmit;
-    let mut header = [0; HEADER_MAX];
-    let length = emit_header(&mut header, from.0, to.0, *protocol, bytes.len(), 0, 64);
-    [&[0; PACKET_AT], &header[..length], bytes].concat()
 }
 
 /// Bytes the process has from the allocator now.

@@ -11,6 +11,7 @@
 //! 24 bytes. The header itself is *not* under the seal here, which a product would need: it makes the
 //! format look a little cheaper than it is.
 
+mod count;
 mod end;
 mod explicit;
 mod flow;

@@ -215,7 +215,7 @@ impl Chain {
 }
 
 fn admission(agent: &Agent, role: Role) -> Admission {
-    Admission { mode: agent.mode, groups: agent.groups.clone(), role, transit: agent.transit }
+    Admission { role, transit: agent.transit, ..Admission::host(agent.mode, &agent.groups) }
 }
 
 /// Addresses of one side.

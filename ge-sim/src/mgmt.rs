@@ -67,6 +67,8 @@ pub struct Admission {
     pub role: Role,
     /// What it asks of others' sessions that pass it.
     pub transit: Transit,
+    /// Its machine has AES in hardware; left to chance where nothing is said.
+    pub aes: Option<bool>,
 }
 
 impl Admission {
@@ -74,7 +76,7 @@ impl Admission {
     #[must_use]
     pub fn host(mode: Mode, groups: &[GroupId]) -> Self {
         let (groups, transit) = (groups.to_vec(), Transit::default());
-        Self { mode, groups, role: Role::Host, transit }
+        Self { mode, groups, role: Role::Host, transit, aes: None }
     }
 
     /// A router in front of `prefixes`.
@@ -144,12 +146,13 @@ impl Mgmt {
         let (mut agent, mut serial) = ([0; 16], [0; 16]);
         self.rng.fill_bytes(&mut agent);
         self.rng.fill_bytes(&mut serial);
+        let chance = self.rng.next_u32().is_multiple_of(2);
         let member = Member {
             agent: GeId(agent),
             serial: Serial(serial),
             identity: identity.clone(),
+            aes: admission.aes.unwrap_or(chance),
             admission,
-            aes: self.rng.next_u32().is_multiple_of(2),
             removed: false,
         };
         self.members.insert(node, member);

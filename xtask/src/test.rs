@@ -14,8 +14,8 @@ const SEEDS: u64 = 10_000;
 pub(crate) enum Extent {
     /// All of it.
     Everything,
-    /// Without what needs namespaces and other programs.
-    Unprivileged,
+    /// Without the end-to-end scenarios and the programs they use.
+    WithoutScenarios,
 }
 
 struct Step {

@@ -7,12 +7,13 @@
 //! No blocks, no overlap: every segment follows the last one on the wire, pure acknowledgements too,
 //! so that the kernel merges them. What the wire acknowledges is what has arrived, lost or not.
 
+use super::count::Count;
 use super::header::{
     self, ACK, ACKNOWLEDGEMENT, FIN, FLAGS, PSH, SEQUENCE, SYN, WINDOW, read_u16, read_u32,
     write_u16, write_u32,
 };
 use super::stretch::Stretch;
-use super::tcp_shaped::{Count, finish_header};
+use super::tcp_shaped::finish_header;
 use super::wire_frame::{IP_LEN, TCP_AT, WireFrame, vnet};
 use ge_core::io::PACKET_AT;
 use ge_core::traffic::{OVERHEAD, Opener, Sealer};
@@ -125,25 +126,18 @@ impl Explicit {
         opener: &mut Opener,
         mut deliver: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Option<()> {
-        let given = VnetHeader::parse(frame).ok()?;
-        let end = PACKET_AT + view.total_len;
-        let header_len = header::length(frame.get(TCP_AT..end)?)?;
-        let payload_at = TCP_AT + header_len;
-        let stride = given.gso.map_or(end - payload_at, |gso| usize::from(gso.size)).max(1);
-        self.pieces.clear();
-        for start in (payload_at..end).step_by(stride) {
-            let opened = opener.open(&mut frame[start..end.min(start + stride)]).ok()?.plaintext;
-            let plain = start + opened.start..start + opened.end;
+        let pieces = &mut self.pieces;
+        pieces.clear();
+        let payload = self.count.open(frame, view, opener, |frame, plain| {
             let numbers = *frame[plain.clone()].first_chunk()?;
-            self.pieces.push(Piece { numbers, data: plain.start + NUMBERS..plain.end });
-        }
-        self.count.frames_in += 1;
-        self.count.segments_in += self.pieces.len() as u64;
-        let tcp = &frame[TCP_AT..payload_at];
+            pieces.push(Piece { numbers, data: plain.start + NUMBERS..plain.end });
+            Some(())
+        })?;
+        let tcp = &frame[TCP_AT..payload.start];
         let flow = self.flows.entry((read_u16(tcp, 2), read_u16(tcp, 0))).or_default();
         let flags = tcp[FLAGS];
         let wire_end = read_u32(tcp, SEQUENCE)
-            .wrapping_add((end - payload_at) as u32)
+            .wrapping_add(payload.len() as u32)
             .wrapping_add(u32::from(flags & FIN != 0));
         if flags & SYN != 0 {
             flow.arrived = read_u32(tcp, SEQUENCE).wrapping_add(1);
@@ -156,11 +150,11 @@ impl Explicit {
             rest = later;
             let last = if rest.is_empty() { 0 } else { FIN | PSH };
             self.header.clear();
-            self.header.extend_from_slice(&frame[PACKET_AT..payload_at]);
+            self.header.extend_from_slice(&frame[PACKET_AT..payload.start]);
             restore(&mut self.header[IP_LEN..], now[0].numbers, last);
             let len: usize = now.iter().map(|piece| piece.data.len()).sum();
             finish_header(&mut self.header, view, len)?;
-            let vnet = vnet(0, header_len, now.len() as u64, now[0].data.len());
+            let vnet = vnet(0, payload.start - TCP_AT, now.len() as u64, now[0].data.len());
             let mut parts = Vec::with_capacity(2 + now.len());
             parts.extend([IoSlice::new(&vnet), IoSlice::new(&self.header)]);
             parts.extend(now.iter().map(|piece| IoSlice::new(&frame[piece.data.clone()])));

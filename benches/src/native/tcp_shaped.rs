@@ -1,5 +1,6 @@
 //! TCP sealed in its own shape: header kept, each segment longer by shim and tag.
 
+use super::count::Count;
 use super::flow::{Flow, Shape};
 use super::header::{self, CHECKSUM, FLAGS, SYN, read_u16, write_u16};
 use super::wire_frame::{IP_LEN, TCP_AT, WireFrame, vnet};
@@ -22,32 +23,6 @@ const MSS: u16 = BLOCK + 12;
 const SYN_WORD: [u8; 4] = [BLOCK.to_be_bytes()[0], BLOCK.to_be_bytes()[1], 0, 0];
 /// Offset of the two ports in a header, as the sender writes them.
 const PORTS: usize = 0;
-
-/// What went by.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Count {
-    /// Frames handed to the kernel.
-    pub(super) frames_out: u64,
-    /// Sealed segments in them.
-    pub(super) segments_out: u64,
-    /// Frames the kernel handed over.
-    pub(super) frames_in: u64,
-    /// Segments in them.
-    pub(super) segments_in: u64,
-    /// Frames that were not what the other agent sent.
-    pub(super) refused: u64,
-}
-
-impl Count {
-    /// Hands on a frame, if there is one.
-    pub(super) fn flush(&mut self, frame: &mut WireFrame, send: &mut impl FnMut(&[u8])) {
-        if let Some((bytes, segments)) = frame.finish() {
-            self.frames_out += 1;
-            self.segments_out += segments;
-            send(bytes);
-        }
-    }
-}
 
 /// Every connection of one agent.
 pub(super) struct TcpShaped {
@@ -129,22 +104,15 @@ impl TcpShaped {
         opener: &mut Opener,
         deliver: impl FnOnce(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Option<()> {
-        let given = VnetHeader::parse(frame).ok()?;
-        let end = PACKET_AT + view.total_len;
-        let header_len = header::length(frame.get(TCP_AT..end)?)?;
-        let payload_at = TCP_AT + header_len;
-        let stride = given.gso.map_or(end - payload_at, |gso| usize::from(gso.size)).max(1);
-        self.pieces.clear();
-        for start in (payload_at..end).step_by(stride) {
-            let opened = opener.open(&mut frame[start..end.min(start + stride)]).ok()?.plaintext;
-            self.pieces.push(start + opened.start..start + opened.end);
-        }
-        // Nothing unsealed is believed: no reset, no acknowledgement, no SYN.
-        let size = self.pieces.first()?.len();
-        self.count.frames_in += 1;
-        self.count.segments_in += self.pieces.len() as u64;
+        let pieces = &mut self.pieces;
+        pieces.clear();
+        let payload = self.count.open(frame, view, opener, |_, plain| {
+            pieces.push(plain);
+            Some(())
+        })?;
+        let size = pieces.first()?.len();
         self.header.clear();
-        self.header.extend_from_slice(&frame[PACKET_AT..payload_at]);
+        self.header.extend_from_slice(&frame[PACKET_AT..payload.start]);
         let tcp = &mut self.header[IP_LEN..];
         let ports = (read_u16(tcp, PORTS + 2), read_u16(tcp, PORTS));
         let shape = self.shape;
@@ -158,7 +126,7 @@ impl TcpShaped {
             flow.received().seen(position + len as u64);
         }
         finish_header(&mut self.header, view, len)?;
-        let vnet = vnet(0, header_len, self.pieces.len() as u64, size);
+        let vnet = vnet(0, payload.start - TCP_AT, self.pieces.len() as u64, size);
         let mut parts = Vec::with_capacity(2 + self.pieces.len());
         parts.extend([IoSlice::new(&vnet), IoSlice::new(&self.header)]);
         parts.extend(self.pieces.iter().map(|piece| IoSlice::new(&frame[piece.clone()])));

@@ -184,6 +184,21 @@ fn explicit_numbers_carry_every_byte_to_its_place() {
 }
 
 #[test]
+fn nothing_unsealed_is_believed() {
+    let key = Secret32([3; 32]);
+    let mut opener = Opener::new(&key, AeadKind::Aes256Gcm);
+    for flags in [SYN, ACK] {
+        let mut bare = frame(FIRST, flags, &[], 1424);
+        let view = ip::parse(&bare[PACKET_AT..]).expect("made right");
+        let deliver = |_: &[IoSlice<'_>]| panic!("delivered");
+        let (mut tcp, mut explicit) = (TcpShaped::new(false, true), Explicit::default());
+        assert!(tcp.incoming(&mut bare, &view, &mut opener, deliver).is_none());
+        assert!(explicit.incoming(&mut bare, &view, &mut opener, deliver).is_none());
+        assert_eq!([tcp.count.frames_in, explicit.count.frames_in], [0, 0]);
+    }
+}
+
+#[test]
 fn a_shifted_stream_costs_a_frame_more_only_where_blocks_must_meet() {
     let lengths = [&[37][..], &[45_568; 10]].concat();
     let mut stretched = Pair::new(|| Shape::Tcp(TcpShaped::new(false, true)), false);

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
-/// A line per place and cause is written this often at most.
+/// A line per place and cause is written this often at most. The log's own filter of repeats would not
+/// do: to it all of them are one line of the code, so that a frequent cause would hide a rare one, and
+/// lines below a warning pass it, one per packet.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
 /// What was to be done with the packet.

@@ -1,5 +1,9 @@
 //! Two hosts: each a thread that lives in its own network namespace.
 
+use crate::probe::PATIENCE;
+use ge_runtime::links::LinkWatch;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::os::fd::AsFd;
 use std::process::Command;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
@@ -58,6 +62,18 @@ impl Namespace {
             (output.status.success(), String::from_utf8_lossy(&text).into_owned())
         })
     }
+
+    /// Waits until the kernel uses a wire whose two ends are up. It notices later, on a thread of its
+    /// own, and drops without a word what is sent before.
+    fn await_wire(&self, device: &str) {
+        let watch = self.run(|| LinkWatch::open().unwrap());
+        while !self.sh(&format!("ip -o link show dev {device}")).contains("state UP") {
+            let mut fds = [PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+            let changes = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+            assert_eq!(changes, 1, "{device} does not come up");
+            watch.drain().unwrap();
+        }
+    }
 }
 
 impl Drop for Namespace {
@@ -84,6 +100,8 @@ pub(crate) fn inside_of(pair: &Pair) -> Namespace {
          ip link set eth0 up && ip route add default via 10.8.0.1 && \
          ip route add default via fd08::1");
     pair.b.sh("ip route add 10.8.0.0/24 via 10.9.0.1 && ip route add fd08::/64 via fd09::1");
+    pair.a.await_wire("lan0");
+    inside.await_wire("eth0");
     inside
 }
 
@@ -114,6 +132,8 @@ impl Pair {
                  ip addr add fe80::{number}/64 dev eth0 nodad"
             ));
         }
+        a.await_wire("eth0");
+        b.await_wire("eth0");
         Self { a, b }
     }
 }

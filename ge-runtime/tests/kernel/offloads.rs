@@ -343,6 +343,10 @@ fn congested() -> Vec<u8> {
     [&vnet.emit()[..], &MAC_B, &MAC_A, &[8, 0], &header[..ip], &tcp, &[7; 3000]].concat()
 }
 
+fn is_ipv4(frame: &[u8]) -> bool {
+    frame[12..14] == [8, 0]
+}
+
 /// `gso_type` carries the bit 0x80 then: neither on the way in nor on the way back is it taken for
 /// an unknown type. Without the offload the kernel cuts first, and only the first segment has CWR.
 #[test]
@@ -365,11 +369,7 @@ fn super_packets_with_ecn_come_and_go_whole() {
             seen.iter().map(|seen| seen.bytes[PACKET_AT + 33] & 0x80 != 0).collect();
         assert!(flags[0], "the first has lost CWR");
         assert!(flags[1..].iter().all(|cwr| !cwr), "{flags:?}");
-        let arrived = (0..1000).any(|_| {
-            pair.b.sh("true");
-            sniffer.frames_from(MAC_A).iter().any(|frame| frame[12..14] == [8, 0])
-        });
-        assert!(arrived, "{off:?}: it was not put back");
+        sniffer.await_from(MAC_A, 1, is_ipv4);
         assert_eq!(ledger.losses.all().map(|(.., count)| count).sum::<u64>(), 0);
         agent.stop();
     }
@@ -383,13 +383,7 @@ fn marks_are_kept_when_frames_are_cut() {
     let ledger = without(&["put-back"]);
     let sniffer = Sniffer::open(&pair.b);
     packet_socket(&pair.a, MARK, &ledger).put_back(&congested()).unwrap();
-    let mut frames = 0;
-    let all = (0..1000).any(|_| {
-        pair.b.sh("true");
-        frames += sniffer.frames_from(MAC_A).iter().filter(|f| f[12..14] == [8, 0]).count();
-        frames >= 3
-    });
-    assert!(all, "{frames} of 3 frames left");
+    assert_eq!(sniffer.await_from(MAC_A, 3, is_ipv4).len(), 3);
     assert_eq!(agent.seen().len(), 0);
     agent.stop();
 }

@@ -2,9 +2,10 @@
 
 use crate::namespace::{MAC_A, MAC_B, Namespace};
 use ge_runtime::packet_socket::PacketSocket;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, socket};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 /// How long something that should come may take, at most.
@@ -34,7 +35,27 @@ impl Sniffer {
         frames
     }
 
-    /// Of them, those that carry IP to one machine and are no neighbour discovery.
+    /// The next frames whose Ethernet source is this one and which are `wanted`: at least `count`,
+    /// which must come.
+    pub(crate) fn await_from(
+        &self,
+        mac: [u8; 6],
+        count: usize,
+        wanted: impl Fn(&[u8]) -> bool,
+    ) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        loop {
+            frames.extend(self.frames_from(mac).into_iter().filter(|frame| wanted(frame)));
+            if frames.len() >= count {
+                return frames;
+            }
+            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+            let came = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
+            assert_eq!(came, 1, "{} of {count} frames came", frames.len());
+        }
+    }
+
+    /// Of the frames since the last call, those that carry IP to one machine and are no neighbour discovery.
     pub(crate) fn unicast_ip_from(&self, mac: [u8; 6]) -> usize {
         let unicast = |frame: &[u8]| frame[0] & 1 == 0;
         let v4 = |frame: &[u8]| frame[12..14] == [8, 0];
