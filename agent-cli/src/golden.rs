@@ -187,7 +187,8 @@ fn status_with_details() {
     let counts = TunCounts { read: 80_311, written: 9_004, queue: 17, stack: 0, malformed: 2 };
     let kernel = KernelReport {
         sockets: vec![
-            SocketReport::new("udp4".to_owned(), memory(16 << 20, 40)),
+            SocketReport::of_thread("udp4", 0, memory(16 << 20, 40)),
+            SocketReport::of_thread("udp4", 1, memory(16 << 20, 3)),
             SocketReport::new("packet eth0".to_owned(), memory(212_992, 0)),
         ],
         tuns: vec![TunReport::new("ges0", "eth0", counts)],

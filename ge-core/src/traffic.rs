@@ -149,6 +149,15 @@ impl Sealer {
         self.peer_index
     }
 
+    /// What the fragments of an inner packet may have in common that is sealed now. No other packet of
+    /// the session has it, in whichever lane, until half a billion were sealed in one; the next
+    /// session's, which may meet an unfinished packet of this one, begin elsewhere.
+    pub(crate) fn identification(&self) -> u32 {
+        let begin = self.peer_index.0.rotate_left(8);
+        let number = (self.counter as u32).wrapping_mul(u32::from(Lane::COUNT));
+        begin.wrapping_add(number).wrapping_add(u32::from(self.subkeys.lane.number()))
+    }
+
     /// Makes `current` the subkey of the next counter, and `next` the one after it in time.
     fn turn(&mut self) {
         let high = self.counter >> SUBKEY_BITS;

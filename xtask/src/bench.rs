@@ -5,6 +5,7 @@ mod cpus;
 mod first_packet;
 mod flood;
 mod gauge;
+mod idle;
 mod measure;
 mod native;
 mod pair_up;

@@ -159,10 +159,7 @@ fn seal_tunnel(
         seal_whole(sealer, heading, packet, batch)?;
         return Ok(1);
     }
-    // Never repeats within a session, since every sealed datagram counts, and begins elsewhere in
-    // the next, whose fragments may meet an unfinished packet of this one.
-    let begin = sealer.peer_index().0.rotate_left(8);
-    let identification = begin.wrapping_add(sealer.sent() as u32);
+    let identification = sealer.identification();
     let mut result = Ok(0);
     let mut seal = |fragment: &[u8]| {
         if let Ok(count) = result {

@@ -264,3 +264,20 @@ fn the_engine_s_lane_is_what_it_was_before_there_were_others() {
     assert_eq!(seal(&mut sealer), seal(&mut again));
     assert_eq!(seal(&mut sealer)[0], 0x10);
 }
+
+/// Or a receiver would put fragments of two packets together.
+#[test]
+fn packets_that_are_cut_in_different_lanes_are_told_apart() {
+    let (sealer, _) = pair(AeadKind::Aes256Gcm);
+    let mut numbers = Vec::new();
+    for lane in (0..Lane::COUNT).map(Lane::of) {
+        let mut sealer = sealer.of_lane(lane);
+        for _ in 0..50 {
+            numbers.push(sealer.identification());
+            seal(&mut sealer);
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), 50 * usize::from(Lane::COUNT));
+}

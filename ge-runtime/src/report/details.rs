@@ -68,7 +68,8 @@ pub struct LossReport {
 /// One socket.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SocketReport {
-    /// `udp4`, `udp6`, or `packet` and the interface.
+    /// `udp4`, `udp6`, with `thread` and its number where it is not the engine's, or `packet` and the
+    /// interface.
     pub name: String,
     /// Receive buffer in bytes, as the kernel counts: twice what was asked for.
     pub receive_buffer: u32,
@@ -153,6 +154,16 @@ impl SocketReport {
     pub const fn new(name: String, memory: SocketMemory) -> Self {
         let SocketMemory { receive, send, dropped } = memory;
         Self { name, receive_buffer: receive, send_buffer: send, dropped }
+    }
+
+    /// Of a thread's socket for one IP version; the engine's thread is 0.
+    #[must_use]
+    pub fn of_thread(version: &str, thread: usize, memory: SocketMemory) -> Self {
+        let name = match thread {
+            0 => version.to_owned(),
+            _ => format!("{version} thread {thread}"),
+        };
+        Self::new(name, memory)
     }
 }
 

@@ -84,11 +84,11 @@ impl DataSockets {
         }
     }
 
-    /// What the kernel says about them.
-    pub(super) fn report(&self) -> impl Iterator<Item = SocketReport> {
+    /// What the kernel says about them, which are those of this thread of the data path.
+    pub(super) fn report(&self, thread: usize) -> impl Iterator<Item = SocketReport> {
         let both = [("udp4", Some(&self.v4)), ("udp6", self.v6.as_ref())];
-        both.into_iter().filter_map(|(name, socket)| {
-            Some(SocketReport::new(name.to_owned(), socket?.memory().ok()?))
+        both.into_iter().filter_map(move |(name, socket)| {
+            Some(SocketReport::of_thread(name, thread, socket?.memory().ok()?))
         })
     }
 }

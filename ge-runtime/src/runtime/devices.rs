@@ -92,10 +92,8 @@ pub(super) struct Devices {
     ledger: Arc<Ledger>,
     pub(super) attached: Vec<Attached>,
     pub(super) data: DataSockets,
-    /// Of the threads beside the engine, until these take them.
-    beside: Vec<DataSockets>,
-    /// Threads of the data path, the engine's among them.
-    workers: u8,
+    /// Of the threads beside the engine, which send and receive by them.
+    beside: Vec<Arc<DataSockets>>,
     pub(super) links: LinkWatch,
     messages: MessageSocket,
     hook: SharedHook,
@@ -160,8 +158,8 @@ impl Devices {
             warn!(%error, "the data path has one thread only");
             Vec::new()
         });
-        // As many as were asked for, at most: a small number.
-        let workers = 1 + beside.len() as u8;
+        let beside: Vec<_> = beside.into_iter().map(Arc::new).collect();
+        let workers = workers(&beside);
         let messages = MessageSocket::open(MARK, program)?;
         let mut next_tun = 0;
         let mut attached = Vec::new();
@@ -182,7 +180,6 @@ impl Devices {
             attached,
             data,
             beside,
-            workers,
             links,
             messages,
             hook: Arc::new(Mutex::new(Some(hook))),
@@ -200,13 +197,13 @@ impl Devices {
     }
 
     /// Threads of the data path, the engine's among them.
-    pub(super) const fn workers(&self) -> u8 {
-        self.workers
+    pub(super) fn workers(&self) -> u8 {
+        workers(&self.beside)
     }
 
-    /// The data sockets of the threads beside the engine, once.
-    pub(super) fn take_beside(&mut self) -> Vec<DataSockets> {
-        std::mem::take(&mut self.beside)
+    /// The data sockets of the threads beside the engine.
+    pub(super) fn beside(&self) -> &[Arc<DataSockets>] {
+        &self.beside
     }
 
     /// Where the interface is in the list of those under the hook.
@@ -289,7 +286,8 @@ impl Devices {
             } else if self.is_wanted(&info, &routed) {
                 let name = info.name.clone();
                 let number = self.next_tun;
-                let opened = Attached::open(info, self.program, number, self.workers, &self.ledger);
+                let opened =
+                    Attached::open(info, self.program, number, self.workers(), &self.ledger);
                 self.next_tun += 1;
                 match opened {
                     Ok(attached) => {
@@ -373,7 +371,9 @@ impl Devices {
             let counts = attached.tun.counts().ok()?;
             Some(TunReport::new(attached.tun.name(), &attached.info.name, counts))
         });
-        KernelReport { sockets: self.data.report().chain(packets).collect(), tuns: tuns.collect() }
+        let beside = (1..).zip(&self.beside).flat_map(|(thread, sockets)| sockets.report(thread));
+        let sockets = self.data.report(0).chain(beside).chain(packets);
+        KernelReport { sockets: sockets.collect(), tuns: tuns.collect() }
     }
 
     /// Hands an IP packet the engine made to the local stack.
@@ -410,6 +410,12 @@ impl Devices {
             warn!(%error, "the packet hook was not removed; it goes with this process");
         }
     }
+}
+
+/// Threads of the data path, those with these sockets and the engine's: as many as were asked for, at
+/// most, which is a small number.
+const fn workers(beside: &[Arc<DataSockets>]) -> u8 {
+    1 + beside.len() as u8
 }
 
 /// Without an interface there is no TUN.

@@ -151,11 +151,12 @@ impl EventLoop {
         let paths = self.engine.spread(self.devices.workers());
         let queues = paths.iter().map(|_| inbox()).collect::<io::Result<Vec<_>>>()?;
         let (senders, receivers): (Vec<Outbox<Task>>, Vec<_>) = queues.into_iter().unzip();
-        let parts = paths.into_iter().zip(self.devices.take_beside()).zip(receivers);
+        let parts = paths.into_iter().zip(self.devices.beside()).zip(receivers);
         for (((fast, data), inbox), tasks) in parts.zip(senders.clone()) {
             let name = format!("data-{}", fast.worker());
             let ledger = Arc::clone(self.devices.ledger());
-            let worker = Worker::new(fast, data, inbox, outbox.clone(), senders.clone(), ledger);
+            let (data, outbox) = (Arc::clone(data), outbox.clone());
+            let worker = Worker::new(fast, data, inbox, outbox, senders.clone(), ledger);
             let thread = std::thread::Builder::new().name(name).spawn(move || worker.run())?;
             self.beside.push(Beside { tasks, thread: Some(thread), ports: Vec::new() });
         }

@@ -73,7 +73,7 @@ impl Drop for Farewell {
 /// Everything one thread beside the engine owns.
 pub(super) struct Worker {
     fast: FastPath,
-    data: DataSockets,
+    data: Arc<DataSockets>,
     ports: Vec<Port>,
     tasks: Inbox<Task>,
     engine: Outbox<Handed>,
@@ -90,7 +90,7 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn new(
         fast: FastPath,
-        data: DataSockets,
+        data: Arc<DataSockets>,
         tasks: Inbox<Task>,
         engine: Outbox<Handed>,
         beside: Vec<Outbox<Task>>,

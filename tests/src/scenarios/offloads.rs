@@ -5,6 +5,7 @@
 //!            │   tap on a   └── b .12  ges
 //! ```
 
+use crate::agent::Agent;
 use crate::pair::Pair;
 use crate::scenario::{Scenario, scenario};
 use crate::stream::transfer;
@@ -69,6 +70,28 @@ fn offloads(details: &Value) -> Result<Vec<Value>> {
     Ok(list.clone())
 }
 
+/// Both data sockets of each thread are listed, and the interface's own; in the metrics as well.
+fn ensure_sockets(agent: &Agent, details: &Value) -> Result<()> {
+    let threads = details["threads"].as_array().context("no threads")?.len();
+    let beside = (1..threads)
+        .flat_map(|thread| ["udp4", "udp6"].map(|udp| format!("{udp} thread {thread}")));
+    let expected: Vec<_> = ["udp4", "udp6"]
+        .map(str::to_owned)
+        .into_iter()
+        .chain(beside)
+        .chain(["packet eth0".to_owned()])
+        .collect();
+    let sockets = details["sockets"].as_array().context("no sockets")?;
+    let names: Vec<_> = sockets.iter().filter_map(|socket| socket["name"].as_str()).collect();
+    ensure!(names == expected, "{names:?} of {threads} threads");
+    let metrics = agent.ges(&["metrics"])?;
+    for name in names {
+        let line = format!("ges_socket_dropped_total{{socket=\"{name}\"}} 0");
+        ensure!(metrics.contains(&line), "no {line} in\n{metrics}");
+    }
+    Ok(())
+}
+
 fn details() -> Result<()> {
     let pair = Pair::new("closed")?;
     carries(&pair)?;
@@ -77,10 +100,8 @@ fn details() -> Result<()> {
         for offload in offloads(&details)? {
             ensure!(offload["state"] == "on" && offload["refusals"] == 0, "{offload}");
         }
-        let sockets = details["sockets"].as_array().context("no sockets")?;
-        let names: Vec<_> = sockets.iter().filter_map(|socket| socket["name"].as_str()).collect();
-        ensure!(names == ["udp4", "udp6", "packet eth0"], "{names:?}");
-        for socket in sockets {
+        ensure_sockets(agent, &details)?;
+        for socket in details["sockets"].as_array().into_iter().flatten() {
             let size = socket["receive_buffer"].as_u64().unwrap_or_default();
             ensure!(size > 0 && socket["dropped"] == 0, "{socket}");
         }

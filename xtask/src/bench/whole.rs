@@ -3,7 +3,7 @@
 use super::row::Row;
 use super::setting::{Profile, Setting};
 use super::table::Table;
-use super::{Inside, alone, throughput};
+use super::{Inside, alone, idle, throughput};
 use crate::cargo::{self, root};
 use crate::packages;
 use anyhow::{Context, Result, ensure};
@@ -29,12 +29,14 @@ pub(crate) enum Part {
     Flows,
     /// Bytes of a row, a session, an agent
     Memory,
+    /// Two hosts that are protected and say nothing: CPU and wake-ups of their agents
+    Idle,
 }
 
 impl Part {
     /// In the order of the table.
-    pub(super) const ALL: [Self; 5] =
-        [Self::Micro, Self::Pair, Self::Router, Self::Flows, Self::Memory];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Micro, Self::Pair, Self::Router, Self::Flows, Self::Memory, Self::Idle];
 
     pub(super) const fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +45,7 @@ impl Part {
             Self::Router => "router",
             Self::Flows => "flows",
             Self::Memory => "memory",
+            Self::Idle => "idle",
         }
     }
 }
@@ -153,7 +156,7 @@ fn measure(part: Part, options: &Options) -> Result<Vec<Row>> {
     match part {
         Part::Micro => alone::micro(options.runs),
         Part::Memory => Ok([alone::engine_memory()?, in_nest(part, options)?].concat()),
-        Part::Pair | Part::Router | Part::Flows => in_nest(part, options),
+        Part::Pair | Part::Router | Part::Flows | Part::Idle => in_nest(part, options),
     }
 }
 
@@ -174,6 +177,7 @@ pub(crate) fn inside(options: &Inside) -> Result<ExitCode> {
         Part::Router => throughput::router(options),
         Part::Flows => throughput::flows(options),
         Part::Memory => alone::agent_memory(options),
+        Part::Idle => idle::idle(options),
         Part::Micro => alone::micro(options.runs),
     };
     let rows = rows.inspect_err(|_| eprint!("{}", e2e::lab::last_words(10)))?;

@@ -28,7 +28,7 @@ fn a_stop_among_datagrams_is_not_forgotten() {
     }
     let (outbox, tasks) = inbox().unwrap();
     let (engine, _handed) = inbox().unwrap();
-    let mut worker = Worker::new(fast_path(), data, tasks, engine, Vec::new(), ledger);
+    let mut worker = Worker::new(fast_path(), Arc::new(data), tasks, engine, Vec::new(), ledger);
     outbox.push(Task::Stop);
     assert!(worker.read_datagrams(IpVersion::V4, clock::now().mono));
 }
