@@ -83,6 +83,12 @@ impl FastPath {
         self.lane.number()
     }
 
+    /// Flows and sessions that it knows. For the invariant that it knows none that the engine forgot.
+    #[must_use]
+    pub fn table_sizes(&self) -> [usize; 2] {
+        [self.flows.len(), self.sessions.len()]
+    }
+
     /// Does what the engine says. Whoever drives this must do so between receiving datagrams and
     /// handing them in: a peer speaks under a session as soon as it was told of it.
     pub fn apply(&mut self, update: Update) {

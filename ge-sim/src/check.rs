@@ -9,7 +9,7 @@
 //! | I1 no plaintext where there must be none, I3 no nonce twice, I9 nothing held leaves early | `check/wire.rs` |
 //! | I2 a row of a session where both its ends signed, and the router is content | `check/between.rs` |
 //! | I8 answers no more than three times what was received | `check/answers.rs` |
-//! | I4 delivered is what was sent, once; I5 removed members are not heard; I10 flows come up | `check/delivery.rs` |
+//! | I4 delivered is what was sent, once; I5 removed members are left alone; I10 flows come up | `check/delivery.rs` |
 //! | I6 tables in bounds, I7 strangers change nothing, I11 no going back, I12 no answer to strangers | `check/state.rs` |
 
 mod answers;
@@ -39,7 +39,7 @@ pub enum Invariant {
     I3NonceOnce,
     /// What a stack is handed from a session was sent exactly once by that session's peer.
     I4SentOnce,
-    /// A removed member is not heard after the removal has arrived.
+    /// A removed member is neither heard nor sent anything after the removal has arrived.
     I5Removed,
     /// Tables stay within their limits.
     I6Bounded,

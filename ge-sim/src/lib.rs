@@ -11,7 +11,8 @@
 //! One seed is one run. `ge-sim run --world all --seeds 10000` runs many; a seed that fails is printed
 //! with the command that replays it, and is kept as a file in `seeds`: a test replays it from then on.
 //!
-//! Machines reach each other directly, or in a row through routers with agents ([`chain`]).
+//! Machines reach each other directly, or in a row through routers with agents ([`chain`]). An agent has
+//! one thread, or several as on a machine with more processors ([`threads`]).
 //!
 //! Deliberately absent: NAT, moving addresses, the kernel. What the kernel does is in [`node`] (verdict sets) and in [`sim`] (segmentation,
 //! reassembly of IPv4 fragments), as simple as can be.
@@ -33,6 +34,7 @@ pub mod reassembly;
 pub mod sabotage;
 pub mod scenario;
 pub mod sim;
+pub mod threads;
 
 pub use check::{Invariant, Violation};
 pub use packet::{NodeId, Parcel};

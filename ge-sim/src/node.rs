@@ -2,6 +2,7 @@
 //! the agent's word.
 
 use crate::packet::NodeId;
+use crate::threads::Threads;
 use ge_core::engine::Engine;
 use ge_core::flow::HostPair;
 use ge_core::id::Interface;
@@ -36,6 +37,10 @@ pub struct Node {
     pub installed: (u64, u64),
     /// The agent.
     pub agent: Agent,
+    /// Threads of its agents' data path, the engine's among them.
+    pub workers: u8,
+    /// Those beside the engine, if there are any and the agent runs.
+    pub threads: Option<Threads>,
     /// Which run of an agent this is, unique in the simulation.
     pub instance: u32,
     /// When the agent wants to be woken.
@@ -86,6 +91,8 @@ impl Node {
             cached: None,
             installed: (0, 0),
             agent: Agent::None,
+            workers: 1,
+            threads: None,
             instance: 0,
             wake: None,
             offload: BTreeMap::new(),
@@ -145,6 +152,7 @@ impl Node {
             addresses: vec![(self.addr, if self.addr.is_ipv4() { 24 } else { 64 })],
         };
         engine.set_interfaces(vec![interface], &[self.addr]);
+        self.threads = Threads::spread(&mut engine, self.workers);
         if let Some(membership) = self.cached.clone().filter(|_| cached) {
             // A cached membership that cannot be used is as none: the agent stays closed.
             let _unusable = engine.install(membership, self.now(micros));
@@ -153,6 +161,13 @@ impl Node {
         self.instance = instance;
         self.wake = None;
         self.offload.clear();
+    }
+
+    /// The agent is gone, and all its threads.
+    pub fn end(&mut self, agent: Agent) {
+        self.agent = agent;
+        self.threads = None;
+        self.wake = None;
     }
 
     /// The kernel's sets change.

@@ -9,15 +9,16 @@ use std::str::FromStr;
 
 /// How the program is called.
 pub(crate) const USAGE: &str = "\
-usage: ge-sim run [--world mesh|path|siege|all] [--seeds N] [--from S] [--jobs J] [--keep-going]
-                  [--safety]
-       ge-sim run --world mesh|path|siege --seed S [--trace]
+usage: ge-sim run [--world mesh|path|siege|threads|all] [--seeds N] [--from S] [--jobs J]
+                  [--keep-going] [--safety]
+       ge-sim run --world mesh|path|siege|threads --seed S [--trace]
        ge-sim matrix --rule [--transit strict|vouched|any] [--case CASE]
        ge-sim matrix [--json] [--transit strict|vouched|any] [--case CASE] [--seed S]
                      [--ipv6] [--trace]
 
   --world W      machines that reach each other directly, in a row, in a row with intruders
-                 between them, or all of these in turn (mesh)
+                 between them, either of the first two with several threads in each agent, or all of
+                 these in turn (mesh)
   --seeds N      how many worlds (1000)
   --from S       the first seed (0)
   --jobs J       threads (2)
@@ -141,7 +142,7 @@ fn worlds(text: &str) -> Result<Vec<World>, String> {
     match (text, World::named(text)) {
         ("all", _) => Ok(World::ALL.to_vec()),
         (_, Some(world)) => Ok(vec![world]),
-        (_, None) => Err(format!("--world {text}: mesh, path, siege or all")),
+        (_, None) => Err(format!("--world {text}: mesh, path, siege, threads or all")),
     }
 }
 

@@ -75,10 +75,10 @@ pub fn udp_packet(from: (IpAddr, u16), to: (IpAddr, u16), tos: u8, payload: &[u8
 
 /// The UDP packet of one parcel, `size` bytes long as an IP packet where that is possible.
 #[must_use]
-pub fn parcel_packet(parcel: Parcel, from: IpAddr, to: IpAddr, size: usize) -> Vec<u8> {
-    let headers = UDP_LEN + if from.is_ipv4() { 20 } else { 40 };
+pub fn parcel_packet(parcel: Parcel, from: (IpAddr, u16), to: IpAddr, size: usize) -> Vec<u8> {
+    let headers = UDP_LEN + if from.0.is_ipv4() { 20 } else { 40 };
     let payload = parcel_payload(parcel, size.saturating_sub(headers).max(DATAGRAM_MIN));
-    udp_packet((from, APP_PORT), (to, APP_PORT), 0, &payload)
+    udp_packet(from, (to, APP_PORT), 0, &payload)
 }
 
 fn parcel_payload(parcel: Parcel, len: usize) -> Vec<u8> {

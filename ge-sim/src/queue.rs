@@ -22,6 +22,8 @@ pub enum Event {
     },
     /// An agent asked to be woken.
     Wake(NodeId),
+    /// Something waits for a thread of an agent: 0 is the engine's.
+    Thread(NodeId, u8),
     /// The application behind a flow sends.
     Traffic(usize),
     /// A stack sends a frame on its own account.

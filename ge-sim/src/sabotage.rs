@@ -28,6 +28,8 @@ pub enum Sabotage {
     ReleaseEarly,
     /// The agent goes back to the membership it had first.
     RollBack,
+    /// The threads beside an engine never hear that a flow or a session is no more.
+    Forgetful,
     /// The server ends an epoch at once, and only the agents do not know.
     KeepEpoch,
     /// A stranger's packet is answered.

@@ -1,6 +1,7 @@
 //! A whole run drawn from a seed: who there is, what they send, what goes wrong, and whether all is
 //! well in the end. Here machines that reach each other directly; in [`path`] machines in a row; in
-//! [`siege`] the same with somebody between them.
+//! [`siege`] the same with somebody between them. Agents have one thread each, or as many as the seed
+//! says.
 
 pub mod path;
 pub mod siege;
@@ -11,7 +12,7 @@ use crate::net::{below, hit};
 use crate::node::Agent;
 use crate::packet::NodeId;
 use crate::sabotage::Sabotage;
-use crate::sim::{Sim, Traffic};
+use crate::sim::{Manner, Sim, Traffic};
 use ge_core::Mode;
 use ge_core::crypto::Rng;
 use ge_core::limits::ASK_AGAIN_LAST;
@@ -23,6 +24,9 @@ use std::time::Duration;
 const SETTLE: Duration = Duration::from_secs(14);
 /// Then every packet must arrive.
 const PROOF: Duration = Duration::from_secs(3);
+/// Where agents have threads so many times as much is sent, or nothing would be under way when their
+/// engines change something.
+const HASTE: u32 = 10;
 /// Packets sent this shortly before the end may still be on their way.
 const IN_FLIGHT: Duration = Duration::from_secs(1);
 
@@ -35,19 +39,23 @@ pub enum World {
     Path,
     /// Machines in a row, with intruders between them.
     Siege,
+    /// Machines that reach each other directly, and of every third seed machines in a row, whose agents
+    /// have several threads.
+    Threads,
 }
 
 impl World {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Mesh, Self::Path, Self::Siege];
+    pub const ALL: [Self; 4] = [Self::Mesh, Self::Path, Self::Siege, Self::Threads];
 
-    /// `mesh`, `path` or `siege`.
+    /// `mesh`, `path`, `siege` or `threads`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Mesh => "mesh",
             Self::Path => "path",
             Self::Siege => "siege",
+            Self::Threads => "threads",
         }
     }
 
@@ -62,10 +70,26 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn run(self, seed: u64, trace: bool) -> Result<Outcome, Violation> {
+        self.run_as(seed, trace, Manner::default())
+    }
+
+    fn run_as(self, seed: u64, trace: bool, manner: Manner) -> Result<Outcome, Violation> {
+        let threads = Manner { threads: true, ..manner };
         match self {
-            Self::Mesh => run(seed, trace, None),
-            Self::Path => path::run(seed, trace),
-            Self::Siege => siege::run(seed, trace),
+            Self::Mesh => run_as(seed, trace, None, manner),
+            Self::Path => path::run_as(seed, trace, manner),
+            Self::Siege => siege::run_as(seed, trace, manner),
+            Self::Threads if self.is_row(seed) => path::run_as(seed, trace, threads),
+            Self::Threads => run_as(seed, trace, None, threads),
+        }
+    }
+
+    /// Machines in a row, which are to settle as the rule says.
+    fn is_row(self, seed: u64) -> bool {
+        match self {
+            Self::Mesh | Self::Siege => false,
+            Self::Path => true,
+            Self::Threads => seed.is_multiple_of(3),
         }
     }
 
@@ -77,7 +101,7 @@ impl World {
     pub fn run_for_safety(self, seed: u64) -> Result<Outcome, Violation> {
         match self.run(seed, false) {
             Err(violation)
-                if self == Self::Path && violation.invariant == Invariant::I10Liveness =>
+                if self.is_row(seed) && violation.invariant == Invariant::I10Liveness =>
             {
                 Ok(Outcome { unsettled: 1, ..Outcome::default() })
             }
@@ -90,11 +114,7 @@ impl World {
     /// # Errors
     /// The first violation.
     pub fn run_observing(self, seed: u64) -> Result<Outcome, Violation> {
-        match self {
-            Self::Mesh => run_as(seed, false, None, true),
-            Self::Path => path::run_as(seed, false, true),
-            Self::Siege => siege::run_as(seed, false, true),
-        }
+        self.run_as(seed, false, Manner { observe: true, ..Manner::default() })
     }
 }
 
@@ -114,14 +134,14 @@ pub struct Outcome {
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool, sabotage: Option<Sabotage>) -> Result<Outcome, Violation> {
-    run_as(seed, trace, sabotage, false)
+    run_as(seed, trace, sabotage, Manner::default())
 }
 
 fn run_as(
     seed: u64,
     trace: bool,
     sabotage: Option<Sabotage>,
-    observe: bool,
+    manner: Manner,
 ) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(!seed);
     let v4 = hit(&mut rng, 700);
@@ -129,9 +149,9 @@ fn run_as(
     sim.trace = trace;
     sim.sabotage = sabotage;
     sim.net.filters_echo = filters_echo(seed);
-    sim.mgmt.observe = observe;
+    sim.mgmt.observe = manner.observe;
     let length = length(&mut rng);
-    let nodes = stage(&mut sim, &mut rng, v4, length);
+    let nodes = stage(&mut sim, &mut rng, v4, length, manner.threads);
     sim.run_for(Duration::from_micros(length))?;
     quiet(&mut sim, &nodes)?;
     let settle = if asks_in_background(&sim, &nodes) { SETTLE + ASK_AGAIN_LAST } else { SETTLE };
@@ -155,7 +175,7 @@ fn length(rng: &mut Rng) -> u64 {
     if hit(rng, 30) { 300_000_000 } else { 2_000_000 + below(rng, 25_000_000) }
 }
 
-fn stage(sim: &mut Sim, rng: &mut Rng, v4: bool, length: u64) -> Vec<NodeId> {
+fn stage(sim: &mut Sim, rng: &mut Rng, v4: bool, length: u64, threads: bool) -> Vec<NodeId> {
     let groups = vec![sim.group(), sim.group()];
     let mut agents = Vec::new();
     for _ in 0..2 + below(rng, 3) {
@@ -176,8 +196,12 @@ fn stage(sim: &mut Sim, rng: &mut Rng, v4: bool, length: u64) -> Vec<NodeId> {
         nodes.push(sim.host());
     }
     sim.bundle_delay = below(rng, 2_000_000);
+    if threads {
+        sim.spread_all();
+    }
     sim.start();
-    flows(sim, rng, &nodes, length);
+    let haste = if threads { HASTE } else { 1 };
+    flows(sim, rng, &nodes, length, haste);
     for (at, fault) in plan(rng, &Cast { agents, groups, v4 }, length) {
         sim.at_micros(at, fault);
     }
@@ -187,7 +211,7 @@ fn stage(sim: &mut Sim, rng: &mut Rng, v4: bool, length: u64) -> Vec<NodeId> {
     nodes
 }
 
-fn flows(sim: &mut Sim, rng: &mut Rng, nodes: &[NodeId], length: u64) {
+fn flows(sim: &mut Sim, rng: &mut Rng, nodes: &[NodeId], length: u64, haste: u32) {
     // Both ends at once is the interesting beginning.
     let together = hit(rng, 400);
     for from in nodes {
@@ -202,7 +226,7 @@ fn flows(sim: &mut Sim, rng: &mut Rng, nodes: &[NodeId], length: u64) {
                 Traffic::Stream(100 + below(rng, 20_000) as usize)
             };
             let every = Duration::from_millis(300 + below(rng, 1200));
-            sim.flow_from(*from, *to, traffic, every, start);
+            sim.flow_from(*from, *to, traffic, every / haste, start);
         }
     }
 }

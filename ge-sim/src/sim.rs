@@ -14,6 +14,7 @@ mod forward;
 mod intrude;
 mod outputs;
 mod stack;
+mod threads;
 
 use crate::adversary::{Adversary, Intruder, Origin};
 use crate::check::{Checker, Violation};
@@ -61,6 +62,8 @@ pub struct Sim {
     tamper: Option<Tamper>,
     intruders: Vec<Intruder>,
     rng: Rng,
+    /// Draws what becomes of threads, so that the same world can have more of them or none.
+    threads_rng: Rng,
     now: u64,
     events: u64,
     instances: u32,
@@ -78,6 +81,15 @@ pub enum Traffic {
     Datagrams(usize),
     /// So many bytes of a TCP stream, as one super-packet.
     Stream(usize),
+}
+
+/// How the agents of a world are run; it changes nothing of what is drawn besides.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Manner {
+    /// Open agents observe.
+    pub observe: bool,
+    /// Agents have as many threads as the seed says.
+    pub threads: bool,
 }
 
 struct Flow {
@@ -145,6 +157,7 @@ impl Sim {
             tamper: None,
             intruders: Vec::new(),
             rng,
+            threads_rng: Rng::seed_from_u64(seed ^ 0x7468_7264),
             now: 0,
             events: 0,
             instances: 0,
@@ -303,7 +316,7 @@ impl Sim {
         self.check.sent_parcel(parcel);
         let (from_addr, to_addr) = (self.node(from).addr, self.seen(from, to));
         let size = size.min(usize::from(self.node(from).mtu_to(to_addr)));
-        let packet = parcel_packet(parcel, from_addr, to_addr, size);
+        let packet = parcel_packet(parcel, (from_addr, self.port_of(parcel)), to_addr, size);
         self.leave(from, frame(&packet), Origin::Genuine);
         parcel
     }

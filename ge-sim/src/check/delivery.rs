@@ -146,6 +146,17 @@ impl Checker {
         }
     }
 
+    /// A sealed datagram leaves for the machine of `peer`.
+    pub fn sealed_for(&mut self, at: NodeId, peer: NodeId) {
+        let known = self.delivery.removals.get(&at).and_then(|members| members.get(&peer));
+        if known.is_some_and(|since| self.now > since + REMOVAL_FELT) {
+            self.fail(
+                Invariant::I5Removed,
+                format!("{at:?} still seals for {peer:?}, which was removed"),
+            );
+        }
+    }
+
     /// An agent took a session of `end` for good at `since`, by the certificate it has.
     pub(super) fn agreed_with(&mut self, at: NodeId, end: NodeId, since: u64) {
         let known = self.delivery.removals.get(&at).and_then(|members| members.get(&end));

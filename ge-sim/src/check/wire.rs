@@ -6,7 +6,7 @@ use ge_core::flow::HostPair;
 use ge_core::limits::OPEN_HOLD;
 use ge_core::wire::dprp::{HEADER_LEN, Kind, peek};
 use ge_core::wire::ip;
-use ge_core::{Mode, NegotiationId};
+use ge_core::{Lane, Mode, NegotiationId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
@@ -31,8 +31,8 @@ pub(super) struct Books {
     invited: BTreeSet<(NodeId, HostPair)>,
 }
 
-/// Sealed datagrams that must all have different nonces: those one running engine sends under one
-/// of the receiver's indices. The receiver draws an index at random for every session and both
+/// Sealed datagrams that must all have different nonces: those one running agent sends under one
+/// of the receiver's indices, in one lane. The receiver draws an index at random for every session and both
 /// number from zero, so a counter that does not grow means a nonce used twice, unless the receiver
 /// drew the same 24-bit index for the same sender again: once in 2^24 pairs of sessions.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +40,7 @@ struct Stream {
     instance: u32,
     to: IpAddr,
     index: u32,
+    lane: Lane,
 }
 
 /// A packet an agent's machine puts on its link.
@@ -139,6 +140,7 @@ impl Checker {
                     instance: emission.instance,
                     to: view.destination,
                     index: shim.index.0,
+                    lane: shim.lane,
                 };
                 self.sealed_left(stream, shim.counter_low);
             }
@@ -197,10 +199,10 @@ impl Checker {
         if let Some(last) = self.wire.counters.insert(stream, counter)
             && counter <= last
         {
-            let Stream { instance, to, index } = stream;
+            let Stream { instance, to, index, lane } = stream;
             self.fail(
                 Invariant::I3NonceOnce,
-                format!("run {instance} sealed to {to} under index {index} with counter {counter} after {last}"),
+                format!("run {instance} sealed to {to} under index {index} in {lane:?} with counter {counter} after {last}"),
             );
         }
     }

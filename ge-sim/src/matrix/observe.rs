@@ -6,7 +6,7 @@ use super::case::{Case, GROUPS};
 use super::oracle::{self, Agent, Verdict};
 use super::{Settings, run};
 use crate::chain::Chain;
-use crate::sim::Sim;
+use crate::sim::{Manner, Sim};
 use ge_core::Mode;
 
 /// What came of a case.
@@ -29,7 +29,8 @@ pub fn observe_all(cases: &[Case], settings: Settings) -> Vec<Observation> {
 fn observe(case: Case, settings: Settings) -> Observation {
     let plan = case.plan(settings.transit);
     let agents = plan.agents();
-    let (mut sim, chain) = run::world_of(settings.seed, settings.v4, GROUPS, &plan, true);
+    let manner = Manner { observe: true, ..Manner::default() };
+    let (mut sim, chain) = run::world_of(settings.seed, settings.v4, GROUPS, &plan, manner);
     let verdicts = run::observe(&mut sim, &chain, run::Patience::Short)
         .map_or_else(|_| Vec::new(), |observed| observed.verdicts);
     let would = (0..agents.len()).map(|at| lists(&sim, &chain, at)).collect();

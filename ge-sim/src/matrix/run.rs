@@ -5,7 +5,7 @@ use super::oracle::Verdict;
 use crate::chain::{Chain, Plan};
 use crate::check::{Track, Violation};
 use crate::packet::{NodeId, Parcel};
-use crate::sim::Sim;
+use crate::sim::{Manner, Sim};
 use ge_core::limits::ASK_AGAIN_LAST;
 use ge_core::{GroupId, Mode};
 use std::time::Duration;
@@ -85,16 +85,19 @@ pub fn observe(sim: &mut Sim, chain: &Chain, patience: Patience) -> Result<Obser
 /// Makes the world of a plan and starts its agents.
 #[must_use]
 pub fn world(seed: u64, v4: bool, groups: usize, plan: &Plan) -> (Sim, Chain) {
-    world_of(seed, v4, groups, plan, false)
+    world_of(seed, v4, groups, plan, Manner::default())
 }
 
-/// [`world`], its open agents in observe mode if `observe` says so.
+/// [`world`], its agents run in this manner.
 #[must_use]
-pub fn world_of(seed: u64, v4: bool, groups: usize, plan: &Plan, observe: bool) -> (Sim, Chain) {
+pub fn world_of(seed: u64, v4: bool, groups: usize, plan: &Plan, manner: Manner) -> (Sim, Chain) {
     let mut sim = Sim::with_family(seed, v4);
-    sim.mgmt.observe = observe;
+    sim.mgmt.observe = manner.observe;
     let _groups: Vec<GroupId> = (0..groups).map(|_| sim.group()).collect();
     let chain = Chain::build(&mut sim, plan);
+    if manner.threads {
+        sim.spread_all();
+    }
     sim.start();
     (sim, chain)
 }

@@ -10,7 +10,7 @@ use crate::matrix::run::{Observed, Patience, observe, world_of};
 use crate::net::{below, hit};
 use crate::node::Agent as Machine;
 use crate::packet::NodeId;
-use crate::sim::{Sim, Traffic};
+use crate::sim::{Manner, Sim, Traffic};
 use ge_core::crypto::Rng;
 use ge_core::{GroupId, Mode, Transit};
 use rand_core::SeedableRng as _;
@@ -24,14 +24,14 @@ pub(super) const GROUPS: u64 = 3;
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
-    run_as(seed, trace, false)
+    run_as(seed, trace, Manner::default())
 }
 
-pub(super) fn run_as(seed: u64, trace: bool, observe: bool) -> Result<Outcome, Violation> {
+pub(super) fn run_as(seed: u64, trace: bool, manner: Manner) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(seed ^ 0x7061_7468); // other draws than the world's own
     let v4 = hit(&mut rng, 700);
     let mut stage = Stage::draw(&mut rng);
-    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, observe);
+    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, manner);
     sim.trace = trace;
     if trace {
         println!("{}", stage.plan);

@@ -11,7 +11,7 @@ use crate::fault::{Cast, Fault, plan};
 use crate::matrix::run::world_of;
 use crate::net::{below, hit};
 use crate::packet::NodeId;
-use crate::sim::Sim;
+use crate::sim::{Manner, Sim};
 use ge_core::crypto::Rng;
 use ge_core::{GroupId, Mode};
 use rand_core::SeedableRng as _;
@@ -27,14 +27,14 @@ const AFTERMATH: Duration = Duration::from_secs(8);
 /// # Errors
 /// The first violation.
 pub fn run(seed: u64, trace: bool) -> Result<Outcome, Violation> {
-    run_as(seed, trace, false)
+    run_as(seed, trace, Manner::default())
 }
 
-pub(super) fn run_as(seed: u64, trace: bool, observe: bool) -> Result<Outcome, Violation> {
+pub(super) fn run_as(seed: u64, trace: bool, manner: Manner) -> Result<Outcome, Violation> {
     let mut rng = Rng::seed_from_u64(seed ^ 0x0073_6965_6765); // other draws than the world's own
     let v4 = hit(&mut rng, 700);
     let stage = Stage::draw(&mut rng);
-    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, observe);
+    let (mut sim, chain) = world_of(seed, v4, GROUPS as usize, &stage.plan, manner);
     sim.trace = trace;
     sim.net.filters_echo = hit(&mut rng, 150);
     sim.answers_ping(chain.source(), stage.source_answers);

@@ -7,9 +7,11 @@ use crate::node::{Agent, INTERFACE, Offload};
 use crate::packet::{Class, NodeId, UDP_LEN, class, frame, ip_packet, message, readable_parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
+use crate::threads::{Arrival, Captured};
 use ge_core::Mode;
 use ge_core::addr::WireAddr;
 use ge_core::batch::SealedBatch;
+use ge_core::coalesce::Gather;
 use ge_core::flow::{Direction, HostPair};
 use ge_core::io::{
     DatagramMeta, DatagramRun, ETHERNET_LEN, Frame, Incoming, Outgoing, PACKET_AT, Received,
@@ -43,7 +45,7 @@ impl Sim {
     }
 
     /// Gives a frame that leaves to the agent as the kernel would.
-    fn agent_sends(&mut self, id: NodeId, mut bytes: Vec<u8>, view: &IpView, origin: Origin) {
+    fn agent_sends(&mut self, id: NodeId, bytes: Vec<u8>, view: &IpView, origin: Origin) {
         let pair = HostPair::new(view.source, view.destination);
         let micros = self.now;
         let packet = &bytes[PACKET_AT..];
@@ -56,7 +58,17 @@ impl Sim {
             Some(Offload::Discard) => return,
             None => {}
         }
+        let captured = Captured { bytes, outgoing: true, origin };
+        self.captured(id, captured, view);
+    }
+
+    /// The engine decides about a frame that leaves.
+    pub(super) fn decide_outgoing(&mut self, id: NodeId, captured: Captured) {
+        let Captured { mut bytes, origin, .. } = captured;
+        let Ok(view) = ip::parse(&bytes[PACKET_AT..]) else { return };
+        let pair = HostPair::new(view.source, view.destination);
         let asked_before = self.row_is_pending(id, pair);
+        let micros = self.now;
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return };
@@ -76,9 +88,9 @@ impl Sim {
             _ => false,
         };
         let packet = &bytes[PACKET_AT..];
-        let sealed = is_sealed(packet, view) && !is_negotiation(packet, view);
+        let sealed = is_sealed(packet, &view) && !is_negotiation(packet, &view);
         if done == Outgoing::PutBack && sealed {
-            self.sealed_passes(id, view);
+            self.sealed_passes(id, &view);
         }
         if done == Outgoing::PutBack || broken {
             self.put_back(id, &bytes, LinkUse::Passed, origin);
@@ -119,6 +131,12 @@ impl Sim {
         let asks = !agreed && self.stands_for(id, view.source);
         let emission = Emission { node: id, instance, mode, router, asks, packet: &packet, by };
         self.check.emitted(&emission);
+        if by == LinkUse::Engine
+            && let (Class::Sealed(_), Some(peer)) =
+                (class(&packet), self.node_by_addr(view.destination))
+        {
+            self.check.sealed_for(id, peer);
+        }
         self.transmit(id, packet, origin);
     }
 
@@ -216,38 +234,59 @@ impl Sim {
         view: &IpView,
         origin: Origin,
     ) {
-        let micros = self.now;
         let what = format!("{origin:?} {} from {}", name(class(&packet)), view.source);
-        let quoted = packet.clone();
+        let invited = self.acts_on_strangers(id, &packet, view);
+        let quoted = packet[..8].to_vec();
+        let act = |sim: &mut Self| {
+            let sent = sim.agent_receives(id, packet, view, origin);
+            sent + sim.believe_or_answer(id, view, &quoted)
+        };
+        if invited {
+            act(self);
+        } else {
+            self.unmoved(id, &what, act);
+        }
+    }
+
+    /// An open router acts on a stranger's first packet: that is what it is there for.
+    pub(super) fn acts_on_strangers(&self, id: NodeId, packet: &[u8], view: &IpView) -> bool {
+        let own = self.node(id).addr == view.destination;
+        self.node(id).is_router() && !own && !matches!(class(packet), Class::Message(..))
+    }
+
+    /// Nobody vouches for what `act` gives to an agent: it must leave the tables as they are.
+    pub(super) fn unmoved(&mut self, id: NodeId, what: &str, act: impl FnOnce(&mut Self) -> usize) {
+        let micros = self.now;
         let look = |sim: &Self| {
             let node = sim.node(id);
             node.engine().map(|engine| fingerprint(engine, node.now(micros)))
         };
         let before = look(self);
-        let mut sent = self.agent_receives(id, packet, view, origin);
+        let sent = act(self);
+        if let (Some(before), Some(after)) = (before, look(self)) {
+            self.check.unauthenticated(id, what, (&before, &after), sent);
+        }
+    }
+
+    /// What an agent that is broken on purpose does about a stranger's packet.
+    fn believe_or_answer(&mut self, id: NodeId, view: &IpView, quoted: &[u8]) -> usize {
         match self.sabotage {
             Some(Sabotage::Believe) => {
                 let pair = HostPair::new(view.destination, view.source);
+                let micros = self.now;
                 let node = self.node_mut(id);
                 let now = node.now(micros);
                 if let Some(engine) = node.engine_mut() {
                     engine.probe(pair, INTERFACE, now);
                 }
+                0
             }
             Some(Sabotage::Answer) => {
-                let answer =
-                    ip_packet(view.destination, view.source, protocol::UDP, 0, &quoted[..8]);
+                let answer = ip_packet(view.destination, view.source, protocol::UDP, 0, quoted);
                 self.emit(id, answer, LinkUse::Engine, Origin::Genuine);
-                sent += 1;
+                1
             }
-            _ => {}
-        }
-        let own = self.node(id).addr == view.destination;
-        if self.node(id).is_router() && !own && !matches!(class(&quoted), Class::Message(..)) {
-            return; // an open router acts on a stranger's first packet: that is what it is there for
-        }
-        if let (Some(before), Some(after)) = (before, look(self)) {
-            self.check.unauthenticated(id, &what, (&before, &after), sent);
+            _ => 0,
         }
     }
 
@@ -269,7 +308,7 @@ impl Sim {
             if is_negotiation(&packet, view) && parse_udp(&packet, view).is_none() {
                 return 0;
             }
-            return self.open(id, packet, view, origin == Origin::Genuine);
+            return self.receive(id, packet, view, origin);
         }
         let negotiation = is_negotiation(&packet, view);
         let sealed = for_data_port && !negotiation;
@@ -286,9 +325,20 @@ impl Sim {
             Some(Offload::Discard) => return 0,
             None => {}
         }
+        let captured = Captured { bytes: frame(&packet), outgoing: false, origin };
+        self.captured(id, captured, view)
+    }
+
+    /// The engine decides about a frame that arrived. Returns how many packets it sent because of it.
+    pub(super) fn decide_incoming(&mut self, id: NodeId, captured: Captured) -> usize {
+        let Captured { mut bytes, origin, .. } = captured;
+        let packet = bytes[PACKET_AT..].to_vec();
+        let Ok(view) = ip::parse(&packet) else { return 0 };
+        let pair = HostPair::new(view.destination, view.source);
+        let sealed = is_sealed(&packet, &view) && !is_negotiation(&packet, &view);
         let asked_before = self.row_is_pending(id, pair);
-        let mut bytes = frame(&packet);
         let captured = Frame { direction: Direction::Incoming(INTERFACE), bytes: &mut bytes };
+        let micros = self.now;
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
@@ -297,10 +347,10 @@ impl Sim {
             self.check.asks(id, pair); // a router asks before an inner agent's packets come
         }
         if done == Incoming::Deliver && sealed {
-            self.sealed_passes(id, view);
+            self.sealed_passes(id, &view);
         }
         if done == Incoming::Deliver || self.sabotage == Some(Sabotage::AcceptPlaintext) {
-            self.deliver_plaintext(id, packet, view, origin);
+            self.deliver_plaintext(id, packet, &view, origin);
         }
         self.after(id)
     }
@@ -317,15 +367,14 @@ impl Sim {
     }
 
     /// Sealed datagrams: those that arrive together are given together, as the kernel does.
-    fn open(&mut self, id: NodeId, packet: Vec<u8>, view: &IpView, merge: bool) -> usize {
+    fn receive(&mut self, id: NodeId, packet: Vec<u8>, view: &IpView, origin: Origin) -> usize {
         let from = view.source;
-        let mut buffer = packet[view.header_len + UDP_LEN..view.total_len].to_vec();
-        let segment = buffer.len();
-        while merge && buffer.len().is_multiple_of(segment) {
+        let mut bytes = packet[view.header_len + UDP_LEN..view.total_len].to_vec();
+        let segment = bytes.len();
+        while origin == Origin::Genuine && bytes.len().is_multiple_of(segment) {
             let Some(next) = self.next_with(id, from, segment) else { break };
-            buffer.extend_from_slice(&next);
+            bytes.extend_from_slice(&next);
         }
-        let micros = self.now;
         let meta = DatagramMeta {
             from: WireAddr(from),
             from_port: ip::ports(&packet, view).local,
@@ -333,20 +382,22 @@ impl Sim {
             tos: view.tos,
             interface: INTERFACE,
         };
+        self.arrived(id, Arrival { bytes, segment, meta, origin })
+    }
+
+    /// The engine opens datagrams. Returns how many packets it sent because of them.
+    pub(super) fn open(&mut self, id: NodeId, arrival: Arrival) -> usize {
+        let Arrival { mut bytes, segment, meta, .. } = arrival;
+        let micros = self.now;
         let node = self.node_mut(id);
         let now = node.now(micros);
         let Some(engine) = node.engine_mut() else { return 0 };
         let mut opened = Vec::new();
-        let received = Received::alone(&buffer, segment, meta);
-        engine.datagrams(&mut buffer, &[received], now, &mut |gather| {
-            let mut packet = gather.header.to_vec();
-            for piece in gather.payload {
-                packet.extend_from_slice(&gather.buffer[piece.clone()]);
-            }
-            opened.push((gather.vnet, packet));
-        });
+        let received = Received::alone(&bytes, segment, meta);
+        engine
+            .datagrams(&mut bytes, &[received], now, &mut |gather| opened.push(gathered(&gather)));
         for (vnet, packet) in opened {
-            self.deliver_opened(id, vnet, packet);
+            self.deliver_by(id, 0, vnet, packet);
         }
         self.after(id)
     }
@@ -371,6 +422,15 @@ impl Sim {
         }
         Some(payload)
     }
+}
+
+/// What came out of a session, as it is written to the TUN.
+pub(super) fn gathered(gather: &Gather<'_>) -> ([u8; VNET_LEN], Vec<u8>) {
+    let mut packet = gather.header.to_vec();
+    for piece in gather.payload {
+        packet.extend_from_slice(&gather.buffer[piece.clone()]);
+    }
+    (gather.vnet, packet)
 }
 
 /// A datagram on the data port, which the hook leaves to the socket.

@@ -20,6 +20,7 @@ impl Sim {
         match event {
             Event::Arrive { at, from, packet, origin } => self.arrive(at, from, packet, origin),
             Event::Wake(id) => self.wake(id),
+            Event::Thread(id, worker) => self.thread_turn(id, worker),
             Event::Traffic(flow) => self.traffic(flow),
             Event::Stack(id, frame) => self.leave(id, frame, Origin::Genuine),
             Event::Bundle(id) => self.bundle(id),
@@ -167,9 +168,7 @@ impl Sim {
     }
 
     fn crash(&mut self, id: NodeId) {
-        let node = self.node_mut(id);
-        node.agent = Agent::Dead;
-        node.wake = None;
+        self.node_mut(id).end(Agent::Dead);
     }
 
     fn restart(&mut self, id: NodeId, cached: bool) {
@@ -188,16 +187,13 @@ impl Sim {
         engine.stop(now);
         self.after(id);
         let node = self.node_mut(id);
-        node.wake = None;
+        node.end(if mode == Mode::Open { Agent::None } else { Agent::Dead });
         node.offload.clear();
         if mode == Mode::Open {
-            node.agent = Agent::None;
             let released = self.nodes.iter().map(|node| node.addr);
             for addr in released.filter(|addr| self.stands_for(id, *addr)).collect::<Vec<_>>() {
                 self.check.released(addr);
             }
-        } else {
-            node.agent = Agent::Dead;
         }
     }
 

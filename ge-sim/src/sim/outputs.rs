@@ -6,6 +6,7 @@ use crate::check::{Conduct, LinkUse};
 use crate::packet::{NodeId, ip_packet};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
+use crate::threads::{Arrival, Task};
 use ge_core::flow::HostPair;
 use ge_core::io::{Event as Told, NegotiationResult, Output, Snapshot, VNET_LEN};
 use ge_core::limits::PIT_ROWS_HOST;
@@ -80,8 +81,16 @@ impl Sim {
                 self.told(id, &event);
                 0
             }
-            // A simulated agent has one thread.
-            Output::Beside(..) | Output::Elsewhere { .. } | Output::Idle { .. } => 0,
+            Output::Beside(worker, update) => {
+                self.tell(id, worker, Task::Update(update));
+                0
+            }
+            Output::Elsewhere { worker, datagram: bytes, meta } => {
+                let (segment, origin) = (bytes.len(), Origin::Genuine);
+                self.tell(id, worker, Task::Open(Arrival { bytes, segment, meta, origin }));
+                0
+            }
+            Output::Idle { .. } => 0,
         }
     }
 
@@ -108,6 +117,7 @@ impl Sim {
             sizes[0] += PIT_ROWS_HOST;
         }
         self.check.tables(id, sizes);
+        self.check_threads(id, sizes);
         self.check.progress(id, &snapshot);
         self.check_sessions(id, &snapshot);
         let up_to_date = installed.0 == self.mgmt.version()

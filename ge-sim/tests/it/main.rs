@@ -23,6 +23,7 @@ mod rule;
 mod seeds;
 mod sessions;
 mod spoofing;
+mod threads;
 
 use ge_core::limits::RETRY_LADDER;
 use ge_core::{GroupId, Mode};

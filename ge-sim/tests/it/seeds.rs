@@ -30,6 +30,11 @@ fn five_hundred_seeds_of_sieges() {
 }
 
 #[test]
+fn two_hundred_seeds_of_agents_with_threads() {
+    (0..200).for_each(|seed| check(World::Threads, seed));
+}
+
+#[test]
 fn seeds_that_failed_once() {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds");
     let mut replayed = 0;
