@@ -7,6 +7,9 @@
 //!            +-- commands, link changes -+
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use super::arrivals::Arrivals;
 use super::data_sockets::IpVersion;
 use super::devices::Devices;
