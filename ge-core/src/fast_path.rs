@@ -63,6 +63,8 @@ pub struct FastPath {
     sessions: BTreeMap<SessionIndex, FastSession>,
     coalescer: Coalescer,
     tally: Arc<ThreadTally>,
+    /// Sessions in use again, of which the engine is to hear.
+    woken: Vec<SessionIndex>,
 }
 
 impl FastPath {
@@ -74,6 +76,7 @@ impl FastPath {
             sessions: BTreeMap::new(),
             coalescer: Coalescer::new(),
             tally,
+            woken: Vec::new(),
         }
     }
 
@@ -108,6 +111,13 @@ impl FastPath {
         }
     }
 
+    /// Sessions that this thread uses again after a pause: give each to
+    /// [`Engine::woken`](crate::engine::Engine::woken), since the engine may look at it seldom. To be asked
+    /// for after [`Self::outgoing`] and [`Self::datagrams`], at the latest before waiting.
+    pub fn take_woken(&mut self) -> impl Iterator<Item = SessionIndex> + '_ {
+        self.woken.drain(..)
+    }
+
     /// Whether opened segments of one TCP flow are handed on merged, as [`Coalescer::merge_segments`].
     pub const fn merge_segments(&mut self, on: bool) {
         self.coalescer.merge_segments(on);
@@ -133,12 +143,16 @@ impl FastPath {
             return Outcome::ForEngine;
         }
         let pair = HostPair::new(view.source, view.destination);
-        let session = self.flows.get(pair).and_then(|index| self.sessions.get_mut(index));
-        let Some(session) = session else { return Outcome::ForEngine };
+        let known = self.flows.get(pair).copied();
+        let session = known.and_then(|index| Some((index, self.sessions.get_mut(&index)?)));
+        let Some((index, session)) = session else { return Outcome::ForEngine };
         let bytes = frame.bytes.len() - PACKET_AT;
         match session.seal(frame.bytes, &view, (interface, link_mtu), batch) {
             Ok(datagrams) => {
                 session.sent(&frame.bytes[PACKET_AT..], now);
+                if session.take_woken() {
+                    self.woken.push(index);
+                }
                 self.tally.sealed(datagrams, bytes as u64);
                 Outcome::Sealed
             }
@@ -211,8 +225,11 @@ impl FastPath {
     ) -> Result<(), DropReason> {
         let shim = Shim::parse(&buffer[range.clone()]).ok_or(DropReason::TooShort)?;
         let session = self.sessions.get_mut(&shim.index).ok_or(DropReason::NoSession)?;
-        let bytes = session.open(buffer, range, meta, now, &mut self.coalescer, sink)?;
-        self.tally.opened(bytes as u64);
+        let opened = session.open(buffer, range, meta, now, &mut self.coalescer, sink);
+        if session.take_woken() {
+            self.woken.push(shim.index);
+        }
+        self.tally.opened(opened? as u64);
         Ok(())
     }
 }

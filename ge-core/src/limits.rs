@@ -188,6 +188,11 @@ pub const OFFLOAD_LIFETIME: Duration = Duration::from_secs(60);
 /// more at the most, since it is looked at twice a second), so that the sender can tell a quiet peer
 /// from a dead one. One packet of 25 bytes, and only in flows that are strictly one-way.
 pub const KEEPALIVE_AFTER: Duration = Duration::from_millis(400);
+/// A session without packets for this long is at rest: it is looked at when something is due, and seldom
+/// besides. Longer than [`WOKEN_AFTER`] by more than a turn of a thread takes.
+pub const REST_AFTER: Duration = Duration::from_secs(2);
+/// A thread beside the engine that uses a session after a pause of this long says so.
+pub const WOKEN_AFTER: Duration = Duration::from_secs(1);
 /// A session that sent data and heard nothing for this long and a round trip asks the peer to say
 /// something: its keepalive should have come.
 pub const PROMPT_AFTER: Duration = Duration::from_millis(600);

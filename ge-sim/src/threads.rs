@@ -8,11 +8,11 @@
 //! What one thread hands to another waits in a [`Pipe`] until that one gets to it: a thread decides by
 //! what it has heard, which the engine may have changed since.
 
-use ge_core::Lane;
 use ge_core::engine::Engine;
 use ge_core::fast_path::{FastPath, Update};
 use ge_core::io::DatagramMeta;
 use ge_core::wire::ip::{self, IpView};
+use ge_core::{Lane, SessionIndex};
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
@@ -64,6 +64,8 @@ pub enum Handed {
     Frame(Captured),
     /// Datagrams of its lanes, and messages.
     Datagrams(Arrival),
+    /// This session is in use again.
+    Woken(SessionIndex),
 }
 
 /// A thread beside the engine.

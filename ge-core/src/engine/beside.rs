@@ -70,11 +70,6 @@ impl SessionThreads {
 }
 
 impl Session {
-    /// Whether other threads seal or open under it.
-    pub(super) const fn is_shared(&self) -> bool {
-        self.threads.is_shared()
-    }
-
     /// Packets sealed in the lane that has sealed most.
     pub(super) fn most_sent(&self) -> u64 {
         let others = self.threads.tallies.iter().map(|tally| tally.sealed());
@@ -147,7 +142,7 @@ impl Engine {
 
     /// The session is gone, here and there.
     pub(super) fn unshare_session(&mut self, session: &Session, index: SessionIndex) {
-        if !session.is_shared() {
+        if !session.threads.is_shared() {
             return;
         }
         if self.beside.handed.get(&session.pair) == Some(&index) {
@@ -163,7 +158,7 @@ impl Engine {
             return self.take_back(pair);
         };
         let Some(session) = self.sessions.get(index) else { return };
-        if !session.is_shared() {
+        if !session.threads.is_shared() {
             return self.take_back(pair);
         }
         if session.proven && self.beside.handed.insert(pair, index) != Some(index) {
@@ -208,7 +203,7 @@ impl Engine {
     pub(super) fn share_path_mtu(&mut self, index: SessionIndex, now: Now) {
         let Some(session) = self.sessions.get_mut(index) else { return };
         let mtu = session.narrow_mtu(now.mono);
-        if session.is_shared() && session.threads.path_mtu != mtu {
+        if session.threads.is_shared() && session.threads.path_mtu != mtu {
             session.threads.path_mtu = mtu;
             self.tell_beside(|| Update::PathMtu(index, mtu));
         }
@@ -222,7 +217,7 @@ impl Engine {
         meta: &DatagramMeta,
     ) -> bool {
         let worker = lane.worker(self.workers());
-        let shared = self.sessions.get(index).is_some_and(|session| session.is_shared());
+        let shared = self.sessions.get(index).is_some_and(|session| session.threads.is_shared());
         let elsewhere = worker != 0 && shared;
         if elsewhere {
             let datagram = datagram.to_vec();

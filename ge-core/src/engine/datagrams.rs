@@ -8,7 +8,6 @@ use crate::data::deliver;
 use crate::id::{Lane, SessionIndex};
 use crate::io::{DatagramMeta, Received};
 use crate::shim::{Kind, Shim};
-use crate::timer::Timer;
 use crate::{DropReason, Now};
 use core::ops::Range;
 
@@ -93,9 +92,6 @@ impl Engine {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         session.received(now.mono, opened.kind != Kind::Control);
-        if let Some(at) = session.wake(now.mono) {
-            self.timers.set(at, Timer::Session(shim.index));
-        }
         let moved = session.path.translated.is_some()
             && opened.counter + 1 == session.openers.highest(opened.lane)
             && (session.wire[1], session.peer_port) != (meta.from, meta.from_port);
@@ -122,6 +118,7 @@ impl Engine {
     fn account(&mut self, index: SessionIndex, tally: &Tally, now: Now) {
         self.counters.opened.0 += tally.packets;
         self.counters.opened.1 += tally.bytes as u64;
+        self.keep_looking(index, now);
         let Some(pair) = self.sessions.get(index).map(|session| session.pair) else { return };
         let Some(row) = self.pit.get_mut(pair) else { return };
         if tally.packets > 0 {

@@ -261,7 +261,7 @@ impl Engine {
         if kind.is_port_unreachable(reporter) {
             // About our port, which no program knows; and so about the peer's agent.
             session.doubt(now.mono);
-            self.wake_session(index, now.mono);
+            self.keep_looking(index, now);
         } else if let ErrorKind::TooBig { mtu } = kind {
             // The next packet that is too large is cut or answered by the sealing path.
             if session.narrow_path(mtu, now.mono) {

@@ -8,7 +8,6 @@ use crate::flow::{Direction, HostPair};
 use crate::icmp_error::packet_too_big;
 use crate::id::Interface;
 use crate::io::{Frame, Outgoing, Output, PACKET_AT};
-use crate::timer::Timer;
 use crate::wire::ip::IpView;
 use crate::{DropReason, Now};
 
@@ -29,7 +28,7 @@ impl Engine {
         row.interface = interface;
         let current = row.protected().map(|protected| protected.current);
         let session = current.and_then(|index| Some((index, self.sessions.get_mut(index)?)));
-        let Some((current, session)) = session else {
+        let Some((index, session)) = session else {
             // A row whose session is gone would swallow the flow for good: ask anew.
             self.forget_row(pair);
             return self.first_packet(frame, view, pair, now);
@@ -42,8 +41,8 @@ impl Engine {
         match seal_frame(sealer, &ends, heading, mtu, frame.bytes, view, batch) {
             Ok(datagrams) => {
                 session.sent(&frame.bytes[PACKET_AT..], now.mono);
-                if let Some(at) = session.wake(now.mono) {
-                    self.timers.set(at, Timer::Session(current));
+                if session.is_left_alone(now.mono) {
+                    self.keep_looking(index, now);
                 }
                 self.counters.sealed.0 += datagrams;
                 self.counters.sealed.1 += bytes as u64;

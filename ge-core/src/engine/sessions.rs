@@ -10,6 +10,7 @@
 //! 5. A session that sent data and heard nothing asks, and after `LIVENESS` negotiates anew.
 
 mod liveness;
+mod looks;
 
 use super::Engine;
 use super::beside::SessionThreads;
@@ -394,7 +395,7 @@ impl Engine {
         };
         self.sessions.insert(index, session);
         self.share_session(index, now);
-        self.arm_check(index, now.mono + SESSION_CHECK);
+        self.arm_next_look(index, now);
         self.remember(pair, now);
     }
 
@@ -428,20 +429,13 @@ impl Engine {
         if let Some(session) = self.sessions.get_mut(index) {
             session.retire_at.get_or_insert(at);
         }
-        self.wake_session(index, now.mono);
+        self.look_by(index, at);
     }
 
     /// Sets when a session is looked at next, in place of when it would have been.
     fn arm_check(&mut self, index: SessionIndex, at: Instant) {
         if let Some(session) = self.sessions.get_mut(index) {
             session.next_check = at;
-            self.timers.set(at, Timer::Session(index));
-        }
-    }
-
-    /// Something happened to a session that may rest.
-    pub(super) fn wake_session(&mut self, index: SessionIndex, now: Instant) {
-        if let Some(at) = self.sessions.get_mut(index).and_then(|session| session.wake(now)) {
             self.timers.set(at, Timer::Session(index));
         }
     }
@@ -485,11 +479,7 @@ impl Engine {
         if self.is_current(index, pair) {
             self.look_after(index, pair, now);
         }
-        let Some(session) = self.sessions.get(index) else { return };
-        let ends = self.keyring.as_ref().and_then(|own| own.epoch_ends(group, epoch));
-        let left = ends.map_or(0, |ends| ends.0.saturating_sub(now.unix.0));
-        let next = session.next_look(Duration::from_secs(left), now.mono);
-        self.arm_check(index, next);
+        self.arm_next_look(index, now);
     }
 
     pub(super) fn is_current(&self, index: SessionIndex, pair: HostPair) -> bool {
@@ -689,6 +679,3 @@ const EPOCH_ENDS_SOON: Duration = Duration::from_secs(10);
 const EPOCH_SPREAD_SOON: Duration = Duration::from_secs(1);
 /// Idle sessions leave an epoch that goes on for longer within this time.
 const EPOCH_SPREAD: Duration = Duration::from_secs(60);
-
-/// How often a session in use is looked at: a fraction of its shortest interval.
-const SESSION_CHECK: Duration = Duration::from_millis(500);

@@ -10,6 +10,7 @@ mod liveness;
 mod nat;
 mod negotiation;
 mod policy;
+mod rest;
 mod rows;
 mod sessions;
 mod shares;

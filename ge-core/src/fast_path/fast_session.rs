@@ -7,6 +7,7 @@ use crate::coalesce::{Coalescer, Gather};
 use crate::data::{Ends, Unsealed, deliver, seal_frame};
 use crate::id::{Interface, Lane};
 use crate::io::DatagramMeta;
+use crate::limits::WOKEN_AFTER;
 use crate::now::Instant;
 use crate::shim::Kind;
 use crate::traffic::{Openers, Sealer};
@@ -22,6 +23,10 @@ pub struct FastSession {
     /// The path takes less than the interface.
     path_mtu: Option<u16>,
     tally: Arc<SessionTally>,
+    /// When this thread last used it.
+    used: Instant,
+    /// That was after a pause, and was not told yet.
+    woken: bool,
 }
 
 impl FastSession {
@@ -35,7 +40,8 @@ impl FastSession {
         tally: Arc<SessionTally>,
     ) -> Self {
         let (sealer, openers) = (sealer.of_lane(lane), openers.of_thread(lane));
-        Self { ends, sealer, openers, path_mtu, tally }
+        let (used, woken) = (Instant::default(), false);
+        Self { ends, sealer, openers, path_mtu, tally, used, woken }
     }
 
     pub(super) const fn narrow(&mut self, mtu: Option<u16>) {
@@ -54,8 +60,19 @@ impl FastSession {
         seal_frame(&mut self.sealer, &self.ends, heading, mtu, frame, view, batch)
     }
 
-    pub(super) fn sent(&self, packet: &[u8], now: Instant) {
+    pub(super) fn sent(&mut self, packet: &[u8], now: Instant) {
         self.tally.sent(packet, self.sealer.sent(), now);
+        self.used(now);
+    }
+
+    fn used(&mut self, now: Instant) {
+        self.woken |= now.since(self.used) >= WOKEN_AFTER;
+        self.used = now;
+    }
+
+    /// True once after each pause.
+    pub(super) const fn take_woken(&mut self) -> bool {
+        std::mem::replace(&mut self.woken, false)
     }
 
     /// Opens the datagram in `range`; the length of its plaintext. Control messages travel in the
@@ -78,6 +95,7 @@ impl FastSession {
         let plaintext = start + opened.plaintext.start..start + opened.plaintext.end;
         let bytes = plaintext.len();
         self.tally.received(bytes, now);
+        self.used(now);
         deliver(&self.ends, coalescer, buffer, plaintext, &opened, meta, sink)?;
         Ok(bytes)
     }

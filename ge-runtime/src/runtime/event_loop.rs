@@ -61,8 +61,8 @@ const SAVE_MANY: usize = 4096;
 const SAVE_MANY_EVERY: Duration = Duration::from_secs(10);
 /// Between two attempts to bring interfaces and rules to what they should be.
 const RECONCILE_RETRY: Duration = Duration::from_secs(1);
-/// The longest sleep without a deadline, so that a clock step is noticed.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
+/// The longest sleep: `poll` does not count the time in suspend, and deadlines do.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
 /// One super-packet with its headers, or one buffer of merged datagrams.
 pub(super) const BUFFER: usize = PACKET_AT + 65_536 + 512;
 
@@ -316,6 +316,9 @@ impl EventLoop {
                 Handed::Datagram { mut datagram, meta } => {
                     let received = Received::alone(&datagram, datagram.len(), meta);
                     self.open(&mut datagram, &[received], now);
+                }
+                Handed::Woken(sessions) => {
+                    sessions.into_iter().for_each(|index| self.engine.woken(index, now));
                 }
                 Handed::Broken(queue) => {
                     // Whoever reads another queue of it may have said so before, and then the

@@ -23,11 +23,11 @@ use crate::ledger::Ledger;
 use crate::offload::Offload;
 use crate::poll_list::PollList;
 use crate::tun::TunQueue;
-use ge_core::Instant;
 use ge_core::batch::SealedBatch;
 use ge_core::coalesce::Gather;
 use ge_core::fast_path::{FastPath, Lost, Outcome, Update};
 use ge_core::io::{DatagramMeta, Frame, HeldFrame, Received};
+use ge_core::{Instant, SessionIndex};
 use std::sync::Arc;
 use tracing::warn;
 
@@ -55,6 +55,8 @@ pub(super) enum Handed {
     Frame(HeldFrame),
     /// A datagram of one of the engine's lanes, or a message.
     Datagram { datagram: Vec<u8>, meta: DatagramMeta },
+    /// These sessions are in use again.
+    Woken(Vec<SessionIndex>),
     /// This queue cannot be read: its TUN was taken away.
     Broken(TunQueue),
     /// This thread has ended, asked or not.
@@ -180,6 +182,7 @@ impl Worker {
             let received = Received::alone(&datagram, datagram.len(), meta);
             self.open(&mut datagram, &[received], now);
         }
+        self.tell_woken();
         false
     }
 
@@ -204,6 +207,15 @@ impl Worker {
         }
         self.buffer = buffer;
         self.data.send_batch(&mut self.batch);
+        self.tell_woken();
+    }
+
+    /// The engine looks at what is used again.
+    fn tell_woken(&mut self) {
+        let woken: Vec<_> = self.fast.take_woken().collect();
+        if !woken.is_empty() {
+            self.engine.push(Handed::Woken(woken));
+        }
     }
 
     fn decide(&mut self, index: usize, bytes: &mut [u8], now: Instant) {
@@ -238,6 +250,7 @@ impl Worker {
             }
         }
         self.arrivals = arrivals;
+        self.tell_woken();
         stop
     }
 

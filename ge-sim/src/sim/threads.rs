@@ -13,13 +13,13 @@ use crate::packet::{APP_PORT, NodeId, Parcel};
 use crate::queue::Event;
 use crate::sabotage::Sabotage;
 use crate::threads::{Arrival, Captured, Handed, Task};
-use ge_core::Lane;
 use ge_core::batch::SealedBatch;
 use ge_core::fast_path::{Outcome, Update};
 use ge_core::flow::Direction;
 use ge_core::io::{DatagramMeta, Frame, PACKET_AT, Received, VNET_LEN};
 use ge_core::now::Instant;
 use ge_core::wire::ip::{self, IpView};
+use ge_core::{Lane, SessionIndex};
 
 /// A thread that is awake gets to what waits within so many microseconds …
 const SOON: u64 = 1_000;
@@ -118,16 +118,37 @@ impl Sim {
         let (origin, invited) = match &handed {
             Handed::Frame(captured) => (captured.origin, self.may_act_on(id, captured)),
             Handed::Datagrams(arrival) => (arrival.origin, false),
+            Handed::Woken(_) => (Origin::Genuine, false),
         };
         let act = |sim: &mut Self| match handed {
             Handed::Frame(captured) => sim.decide(id, captured),
             Handed::Datagrams(arrival) => sim.open(id, arrival),
+            Handed::Woken(session) => sim.woken(id, session),
         };
         if matches!(origin, Origin::Corrupted | Origin::Forged) && !invited {
             self.unmoved(id, &format!("{origin:?} by another thread"), act);
         } else {
             act(self);
         }
+    }
+
+    /// The engine is told that another thread uses a session again.
+    fn woken(&mut self, id: NodeId, session: SessionIndex) -> usize {
+        let micros = self.now;
+        let node = self.node_mut(id);
+        let now = node.now(micros);
+        let Some(engine) = node.engine_mut() else { return 0 };
+        engine.woken(session, now);
+        engine.tick(now);
+        self.after(id)
+    }
+
+    /// What a thread beside the engine used again, it tells it.
+    fn tell_woken(&mut self, id: NodeId, worker: u8) {
+        let threads = self.node_mut(id).threads.as_mut();
+        let Some(thread) = threads.and_then(|threads| threads.get_mut(worker)) else { return };
+        let woken: Vec<_> = thread.fast.take_woken().collect();
+        woken.into_iter().for_each(|session| self.hand(id, Handed::Woken(session)));
     }
 
     /// Whether an agent may act on a frame although nobody vouches for it.
@@ -180,6 +201,7 @@ impl Sim {
         for run in batch.take_runs() {
             self.send_run(id, &run);
         }
+        self.tell_woken(id, worker);
     }
 
     /// Datagrams came to a data socket. Returns how many packets the engine sent at once because of
@@ -209,6 +231,7 @@ impl Sim {
         };
         let mut sink = |gather: ge_core::coalesce::Gather<'_>| opened.push(gathered(&gather));
         thread.fast.datagrams(&mut bytes, &[received], now, &mut sink, &mut others);
+        self.tell_woken(id, worker);
         for (owner, arrival) in elsewhere {
             match owner {
                 0 => self.hand(id, Handed::Datagrams(arrival)),

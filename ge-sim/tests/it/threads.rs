@@ -268,3 +268,17 @@ fn pieces_of_packets_of_different_threads_are_not_put_together() {
         assert!(sim.check.opened(a, b) > 500, "seed {seed}");
     }
 }
+
+/// The engine lets a session at rest alone; the thread that uses it again says so.
+#[test]
+fn a_peer_that_restarted_while_nobody_talked_to_it_is_missed_at_the_first_packet() {
+    for workers in [[1, 1], [4, 4]] {
+        let (mut sim, [a, b], _) = two(7, Closed, workers);
+        sim.flow(a, b, Traffic::Datagrams(300), s(5));
+        sim.run_for(s(12)).unwrap();
+        restart(&mut sim, &[b], true);
+        sim.run_for(s(20)).unwrap();
+        let tally = sim.check.tally(a, b, 0, sim.now());
+        assert_eq!((tally.sealed, tally.lost), (6, 1), "{workers:?}");
+    }
+}

@@ -9,10 +9,9 @@ use super::{Inside, progress};
 use anyhow::{Context, Result, ensure};
 use std::time::{Duration, Instant};
 
-/// How long nothing is sent, at the least: as long as a quiet session rests between two looks, so that each is
-/// looked at once; and CPU of some microseconds a second must not drown in what
-/// looking costs.
-const SPAN: Duration = Duration::from_secs(8);
+/// How long nothing is sent, at the least: as long as a session rests between two looks, so that each is
+/// looked at once.
+const SPAN: Duration = Duration::from_secs(15);
 /// Whoever received something last says so within this time, and what a wait begins with is over.
 const SETTLE: Duration = Duration::from_secs(3);
 /// The network may say something by itself, and what it costs is not measured; a few times at most.

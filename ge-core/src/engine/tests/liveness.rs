@@ -72,32 +72,3 @@ fn living_peer_is_neither_prompted_nor_asked() {
     }
     assert_eq!((protected(&world.a, pair(0)).current, from_a), (session, 0));
 }
-
-/// How long an engine with nothing more to say sleeps.
-fn sleeps(engine: &mut Engine, now: Now) -> Duration {
-    match engine.poll_output() {
-        Output::Idle { until: Some(until), .. } => until.since(now.mono),
-        _ => panic!("it has more to say"),
-    }
-}
-
-#[test]
-fn quiet_sessions_rest_until_something_happens() {
-    let mut world = Ends::agreed();
-    world.run(5_000);
-    let now = world.now();
-    for engine in [&mut world.a, &mut world.b] {
-        let rest = sleeps(engine, now);
-        assert!(rest > Duration::from_secs(2), "{rest:?}");
-    }
-    assert_eq!(world.send(0), Outgoing::Sealed);
-    world.carry();
-    for engine in [&mut world.a, &mut world.b] {
-        let soon = sleeps(engine, now);
-        assert!(soon <= Duration::from_millis(500), "{soon:?}");
-    }
-    // The keepalive comes before anybody would be asked.
-    let sealed = world.a.counters.sealed.0;
-    world.run(2_000);
-    assert_eq!(world.a.counters.sealed.0, sealed);
-}

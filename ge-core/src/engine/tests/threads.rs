@@ -23,7 +23,7 @@ pub(super) struct Threads {
 
 /// What a thread was given, and which thread it had to go to.
 #[derive(Debug, PartialEq, Eq)]
-enum Went {
+pub(super) enum Went {
     Opened(Vec<u8>),
     To(u8),
     Nowhere,
@@ -50,7 +50,7 @@ impl Threads {
         self.tell(rest)
     }
 
-    fn run(&mut self, millis: u64) -> Vec<(End, Output)> {
+    pub(super) fn run(&mut self, millis: u64) -> Vec<(End, Output)> {
         let mut rest = Vec::new();
         for _ in 0..millis / 100 {
             let happened = self.ends.run(100);
@@ -77,30 +77,32 @@ impl Threads {
         let mut bytes = frame(pair.local.0, pair.remote.0, 17, &[0, 9, 0, 9, 0, 8, 0, 0]);
         let mut frame = Frame { direction: Direction::Outgoing(ETH0), bytes: &mut bytes };
         let mut batch = SealedBatch::default();
-        let now = self.ends.now().mono;
+        let now = self.ends.now();
         let thread = &mut self.a[usize::from(worker) - 1];
-        let outcome = thread.outgoing(&mut frame, 1500, &mut batch, now);
+        let outcome = thread.outgoing(&mut frame, 1500, &mut batch, now.mono);
+        thread.take_woken().for_each(|index| self.ends.a.woken(index, now));
         (outcome, batch.take_runs())
     }
 
-    fn sealed(&mut self, worker: u8) -> Vec<u8> {
+    pub(super) fn sealed(&mut self, worker: u8) -> Vec<u8> {
         let (outcome, runs) = self.seal(worker);
         assert_eq!((outcome, runs.len()), (Outcome::Sealed, 1));
         runs[0].bytes.clone()
     }
 
     /// The kernel gives a datagram from `a` to the thread beside `b`'s engine.
-    fn open(&mut self, datagram: &[u8]) -> Went {
+    pub(super) fn open(&mut self, datagram: &[u8]) -> Went {
         let mut went = Went::Nowhere;
         let mut owner = None;
         let mut sink = |gather: crate::coalesce::Gather<'_>| {
             let payload = gather.payload.iter().flat_map(|range| &gather.buffer[range.clone()]);
             went = Went::Opened(payload.copied().collect());
         };
-        let (mut bytes, now) = (datagram.to_vec(), self.ends.now().mono);
+        let (mut bytes, now) = (datagram.to_vec(), self.ends.now());
         let mut others = |worker: u8, _: &[u8], _: &DatagramMeta| owner = Some(worker);
         let received = Received::alone(&bytes, bytes.len(), meta());
-        self.b[0].datagrams(&mut bytes, &[received], now, &mut sink, &mut others);
+        self.b[0].datagrams(&mut bytes, &[received], now.mono, &mut sink, &mut others);
+        self.b[0].take_woken().for_each(|index| self.ends.b.woken(index, now));
         owner.map_or(went, Went::To)
     }
 
