@@ -6,7 +6,7 @@ use super::*;
 use crate::limits::{KEEPALIVE_AFTER, REJECT_AFTER_TIME, REKEY_AFTER_TIME, WOKEN_AFTER};
 use core::time::Duration;
 
-/// Until the engine wants to be woken next.
+/// Until the engine wants to be woken next. What else it wants is lost.
 fn sleeps(engine: &mut Engine, now: Now) -> Duration {
     loop {
         if let Output::Idle { until, .. } = engine.poll_output() {
@@ -29,10 +29,11 @@ fn nobody_is_woken_for_a_session_at_rest_until_it_is_used() {
     assert!(sleeps(&mut ends.a, now) > Duration::from_secs(5));
     assert!(sleeps(&mut ends.b, now) > Duration::from_secs(5));
     ends.send(0);
-    assert!(sleeps(&mut ends.a, now) <= Duration::from_millis(500));
     ends.carry();
-    let heard = sleeps(&mut ends.b, now);
-    assert!((KEEPALIVE_AFTER..=Duration::from_millis(500)).contains(&heard), "{heard:?}");
+    for engine in [&mut ends.a, &mut ends.b] {
+        let sleeps = sleeps(engine, now);
+        assert!((KEEPALIVE_AFTER..=Duration::from_millis(500)).contains(&sleeps), "{sleeps:?}");
+    }
 }
 
 #[test]
