@@ -35,6 +35,24 @@ impl Sniffer {
         frames
     }
 
+    /// The frames up to one that ends so, which must come: what a host sent before it is among them.
+    pub(crate) fn until(&self, end: &[u8]) -> Vec<Vec<u8>> {
+        let mut frames = Vec::new();
+        let mut buf = [0; 2048];
+        loop {
+            match recv(self.0.as_raw_fd(), &mut buf, MsgFlags::empty()) {
+                Ok(len) if buf[..len].ends_with(end) => return frames,
+                Ok(len) => frames.push(buf[..len].to_vec()),
+                Err(_) => assert!(self.has_more(), "the last frame did not come"),
+            }
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap() == 1
+    }
+
     /// The next frames whose Ethernet source is this one and which are `wanted`: at least `count`,
     /// which must come.
     pub(crate) fn await_from(
@@ -49,9 +67,7 @@ impl Sniffer {
             if frames.len() >= count {
                 return frames;
             }
-            let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
-            let came = poll(&mut fds, PollTimeout::try_from(PATIENCE).unwrap()).unwrap();
-            assert_eq!(came, 1, "{} of {count} frames came", frames.len());
+            assert!(self.has_more(), "{} of {count} frames came", frames.len());
         }
     }
 
