@@ -17,6 +17,7 @@ mod devices;
 mod enrolment;
 mod event_loop;
 mod followers;
+mod hurry;
 mod inbox;
 mod inquiries;
 mod offer;

@@ -14,6 +14,7 @@ use super::arrivals::Arrivals;
 use super::data_sockets::IpVersion;
 use super::devices::Devices;
 use super::followers::Followers;
+use super::hurry::Hurry;
 use super::inbox::{Inbox, Outbox, inbox};
 use super::inquiries::Inquiries;
 use super::port::Port;
@@ -89,6 +90,7 @@ pub(super) struct EventLoop {
     arrivals: Arrivals,
     poll: PollList,
     spin: Spin,
+    hurry: Hurry,
     /// What the threads beside this one hand over.
     handed: Inbox<Handed>,
     beside: Vec<Beside>,
@@ -139,6 +141,7 @@ impl EventLoop {
             arrivals: Arrivals::default(),
             poll: PollList::default(),
             spin: Spin::here(),
+            hurry: Hurry::No,
             handed,
             beside: Vec::new(),
             deadline: None,
@@ -451,6 +454,7 @@ impl EventLoop {
         }
         self.buffer = buffer;
         self.send_batch(now);
+        self.hurry.after(turn.frames());
         whole
     }
 

@@ -17,6 +17,11 @@ pub(super) struct Turn {
 }
 
 impl Turn {
+    /// Frames so far.
+    pub(super) const fn frames(&self) -> usize {
+        self.frames
+    }
+
     /// Reads the next frame into `buffer`; its length. `None` if none waits, or the turn is over.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::arrivals::Arrivals;
 use super::data_sockets::{DataSockets, IpVersion};
 use super::devices::nobody_to_hand_to;
 use super::event_loop::{BATCH_BYTES, BUFFER, FILLS_PER_TURN};
+use super::hurry::Hurry;
 use super::inbox::{Inbox, Outbox};
 use super::port::{Port, direction};
 use super::spin::{Came, Spin};
@@ -86,6 +87,7 @@ pub(super) struct Worker {
     arrivals: Arrivals,
     poll: PollList,
     spin: Spin,
+    hurry: Hurry,
     ledger: Arc<Ledger>,
 }
 
@@ -110,6 +112,7 @@ impl Worker {
             arrivals: Arrivals::default(),
             poll: PollList::default(),
             spin: Spin::here(),
+            hurry: Hurry::No,
             ledger,
         }
     }
@@ -207,6 +210,7 @@ impl Worker {
         }
         self.buffer = buffer;
         self.data.send_batch(&mut self.batch);
+        self.hurry.after(turn.frames());
         self.tell_woken();
     }
 

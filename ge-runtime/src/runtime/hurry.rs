@@ -1,0 +1,103 @@
+//! Running before the local programs while these send faster than this thread reads.
+//!
+//! What programs send waits in the TUN's queue, which drops what it has no room for, and TCP sends it
+//! again. Without a tunnel nothing is lost there, since the kernel sends before the program may go on; here
+//! the scheduler shares the processor between whoever sends and this thread, which has more to do for each
+//! packet. With 10,000 connections half of all segments were sent twice. So a thread that finds many frames
+//! waiting is nicer to nobody until it finds few.
+//!
+//! Not always: programs that read need the processor too. A flood of small datagrams would be lost in
+//! their socket buffers, and frames would be read one by one that can be read together.
+
+use std::io;
+use tracing::debug;
+
+/// So many frames in one turn are many: a sixteenth of the TUN's queue.
+const MANY: usize = 64;
+/// Fewer are few.
+const FEW: usize = 4;
+/// Ten times a program's share and more.
+const HURRY: i32 = -15;
+
+/// One per thread.
+#[derive(Debug)]
+pub(super) enum Hurry {
+    /// It shares the processor as the system has it.
+    No,
+    /// It runs before others; its niceness before.
+    Yes(i32),
+    /// The system does not allow it.
+    Never,
+}
+
+impl Hurry {
+    /// A turn of this thread found so many frames.
+    pub(super) fn after(&mut self, frames: usize) {
+        match *self {
+            Self::No if frames >= MANY => *self = Self::begin(),
+            Self::Yes(before) if frames < FEW => {
+                // Being nicer is always allowed.
+                let _ = set_niceness(before);
+                *self = Self::No;
+            }
+            _ => {}
+        }
+    }
+
+    fn begin() -> Self {
+        let before = niceness();
+        match set_niceness(before.min(HURRY)) {
+            Ok(()) => Self::Yes(before),
+            Err(error) => {
+                debug!(%error, "the data path cannot run before programs that send a lot");
+                Self::Never
+            }
+        }
+    }
+}
+
+/// Of this thread.
+fn niceness() -> i32 {
+    // SAFETY: the call takes no pointers; on Linux 0 is the calling thread, which is there.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+fn set_niceness(value: i32) -> io::Result<()> {
+    // SAFETY: as above.
+    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Niceness of a thread after turns with so many frames.
+    fn after(turns: &[usize]) -> (i32, Hurry) {
+        let turns = turns.to_vec();
+        let thread = std::thread::spawn(move || {
+            let mut hurry = Hurry::No;
+            turns.into_iter().for_each(|frames| hurry.after(frames));
+            (niceness(), hurry)
+        });
+        thread.join().unwrap()
+    }
+
+    #[test]
+    fn many_frames_are_hurried_for_until_there_are_few() {
+        let usual = niceness();
+        assert!(matches!(after(&[MANY - 1]), (nice, Hurry::No) if nice == usual));
+        for turns in [&[MANY][..], &[MANY, FEW], &[MANY, FEW - 1, MANY]] {
+            match after(turns) {
+                (nice, Hurry::Yes(before)) => assert_eq!((nice, before), (HURRY, usual)),
+                // An ordinary user may not.
+                (nice, hurry) => assert!(matches!(hurry, Hurry::Never) && nice == usual),
+            }
+        }
+        assert!(
+            matches!(after(&[MANY, FEW - 1]), (nice, Hurry::No | Hurry::Never) if nice == usual)
+        );
+    }
+}
