@@ -22,14 +22,13 @@ use crate::{Mode, NegotiationId, Now};
 impl Engine {
     /// Asks inwards about a flow that this router opens for a machine behind it, if that is due.
     pub(super) fn inquire(&mut self, pair: HostPair, now: Now) {
-        if !self.is_router() || self.is_local(pair.local.0) {
+        if !self.awaits_inquiry(pair) {
             return;
         }
         let Some(row) = self.pit.get(pair) else { return };
         let Some(own) = row.protected() else { return };
         let (inner, interface) = (&own.inner, row.interface);
-        let due =
-            row.last_used > inner.asked_at && now.mono.since(inner.asked_at) >= inner.patience;
+        let due = now.mono.since(inner.asked_at) >= inner.patience;
         if !due || !self.surveys.take(SURVEYS_PER_SECOND, now.mono) {
             return;
         }
@@ -48,6 +47,13 @@ impl Engine {
             self.negotiations.remove(&before.id());
         }
         self.send_survey(pair, (question.echo_id, 1), &question.message);
+    }
+
+    /// This router will ask inwards about the flow, which was used since it last did.
+    pub(super) fn awaits_inquiry(&self, pair: HostPair) -> bool {
+        let row = self.pit.get(pair).filter(|_| self.is_router() && !self.is_local(pair.local.0));
+        row.and_then(|row| Some((row.last_used, row.protected()?)))
+            .is_some_and(|(used, own)| used > own.inner.asked_at)
     }
 
     /// Whether a negotiation of ours is a question inwards about a protected flow.

@@ -7,7 +7,6 @@
 use super::{EPOCH_ENDS_SOON, Session};
 use crate::Now;
 use crate::engine::Engine;
-use crate::flow::HostPair;
 use crate::id::SessionIndex;
 use crate::limits::{
     KEEPALIVE_AFTER, NAT_KEEPALIVE, REJECT_AFTER_TIME, REKEY_AFTER_TIME, REKEY_HANDOVER, REST_AFTER,
@@ -85,12 +84,5 @@ impl Engine {
         if self.sessions.get(index).is_some_and(|session| session.next_check > at) {
             self.arm_check(index, at);
         }
-    }
-
-    /// This router will ask inwards about the flow, which was used since it last did.
-    fn awaits_inquiry(&self, pair: HostPair) -> bool {
-        let row = self.pit.get(pair).filter(|_| self.is_router() && !self.is_local(pair.local.0));
-        row.and_then(|row| Some((row.last_used, row.protected()?)))
-            .is_some_and(|(used, own)| used > own.inner.asked_at)
     }
 }
