@@ -118,8 +118,11 @@ impl Engine {
     fn account(&mut self, index: SessionIndex, tally: &Tally, now: Now) {
         self.counters.opened.0 += tally.packets;
         self.counters.opened.1 += tally.bytes as u64;
-        self.keep_looking(index, now);
-        let Some(pair) = self.sessions.get(index).map(|session| session.pair) else { return };
+        let Some(session) = self.sessions.get(index) else { return };
+        let (pair, rests) = (session.pair, session.is_left_alone(now.mono));
+        if rests {
+            self.keep_looking(index, now);
+        }
         let Some(row) = self.pit.get_mut(pair) else { return };
         if tally.packets > 0 {
             row.count_in(tally.packets, tally.bytes, now.mono);
