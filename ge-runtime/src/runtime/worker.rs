@@ -141,6 +141,7 @@ impl Worker {
                     return;
                 }
             }
+            self.tell_woken();
         }
     }
 
@@ -185,7 +186,6 @@ impl Worker {
             let received = Received::alone(&datagram, datagram.len(), meta);
             self.open(&mut datagram, &[received], now);
         }
-        self.tell_woken();
         false
     }
 
@@ -211,7 +211,6 @@ impl Worker {
         self.buffer = buffer;
         self.data.send_batch(&mut self.batch);
         self.hurry.after(turn.frames());
-        self.tell_woken();
     }
 
     /// The engine looks at what is used again.
@@ -254,7 +253,6 @@ impl Worker {
             }
         }
         self.arrivals = arrivals;
-        self.tell_woken();
         stop
     }
 
