@@ -4,7 +4,7 @@
 //! again. Without a tunnel nothing is lost there, since the kernel sends before the program may go on; here
 //! the scheduler shares the processor between whoever sends and this thread, which has more to do for each
 //! packet. With 10,000 connections half of all segments were sent twice. So a thread that finds many frames
-//! waiting is nicer to nobody until it finds few.
+//! waiting runs before the programs until it finds few.
 //!
 //! Not always: programs that read need the processor too. A flood of small datagrams would be lost in
 //! their socket buffers, and frames would be read one by one that can be read together.
@@ -14,9 +14,11 @@ use tracing::debug;
 
 /// So many frames in one turn are many: a sixteenth of the TUN's queue.
 const MANY: usize = 64;
-/// Fewer are few.
+/// Fewer are few: programs no longer send faster than it reads. Far below [`MANY`], since each change is a
+/// system call.
 const FEW: usize = 4;
-/// Ten times a program's share and more.
+/// Twenty-eight times the share of a program with the usual niceness of 0. Not the lowest, which leaves
+/// room for what an administrator puts before it.
 const HURRY: i32 = -15;
 
 /// One per thread.
