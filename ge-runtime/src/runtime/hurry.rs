@@ -12,7 +12,7 @@
 use std::io;
 use tracing::debug;
 
-/// So many frames in one turn are many: a sixteenth of the TUN's queue.
+/// So many frames in one turn are many: a super-packet's segments one by one, and then some.
 const MANY: usize = 64;
 /// Fewer are few: programs no longer send faster than it reads. Far below [`MANY`], since each change is a
 /// system call.

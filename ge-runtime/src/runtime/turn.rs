@@ -3,7 +3,7 @@
 use crate::tun::TunQueue;
 use std::io;
 
-/// More than its queue holds, and more than the datagrams of one turn make the local stack send. With
+/// A quarter of its queue, and more than the datagrams of one turn make the local stack send. With
 /// fewer, what many connections answer is dropped in that queue while we read what they are sent.
 const FRAMES_PER_TURN: usize = 1024;
 /// The same in bytes: sixty-four super-packets, some milliseconds of sealing.
