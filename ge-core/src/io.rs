@@ -170,7 +170,8 @@ pub struct Transmit {
     pub bytes: Vec<u8>,
 }
 
-/// A verdict the kernel may apply by itself, so that decided plaintext skips userspace.
+/// A verdict the kernel may apply by itself: decided plaintext skips userspace, and what is protected
+/// comes there sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelVerdict {
     /// Pass packets of the pair, both directions.
@@ -182,6 +183,14 @@ pub enum KernelVerdict {
     },
     /// Drop packets of the pair, both directions.
     Discard {
+        /// The pair.
+        pair: HostPair,
+        /// The kernel forgets it after this time.
+        lifetime: Duration,
+    },
+    /// Hand TCP of the pair that leaves to userspace at once, without asking the other rules: many of
+    /// its packets come one by one. Userspace decides about each as before.
+    Protect {
         /// The pair.
         pair: HostPair,
         /// The kernel forgets it after this time.

@@ -23,6 +23,7 @@ pub use guard::{GUARD, Guard};
 use crate::error::KernelError;
 use crate::nft::{Batch, CommitError, NftSocket, TABLE_F_OWNER, TABLE_F_PERSIST};
 use ge_core::Mode;
+use ge_core::addr::FlowAddr;
 use ge_core::io::{InterfaceInfo, KernelVerdict};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -33,7 +34,7 @@ pub const TABLE: &str = "gsagent";
 /// First release with the netfilter egress hook.
 const OLDEST_KERNEL: (u32, u32) = (5, 17);
 
-/// Verdicts in one transaction: six lists of elements of at most 56 bytes stay well below the
+/// Verdicts in one transaction: nine lists of elements of at most 56 bytes stay well below the
 /// socket's buffer.
 const VERDICTS_PER_TRANSACTION: usize = 1024;
 
@@ -90,6 +91,25 @@ pub struct HookConfig {
     pub router: Option<RouterConfig>,
     /// What stays refused without the agent, in open mode too.
     pub guard: Guard,
+}
+
+impl HookConfig {
+    /// Whoever talks to a management server must be let past the agent by its port, which a shortcut to
+    /// the agent would not ask for.
+    fn spared(&self, verdict: KernelVerdict) -> KernelVerdict {
+        let on_the_way = self.router.iter().flat_map(|router| &router.servers);
+        let is_server = |host: FlowAddr| {
+            self.serves.iter().chain(on_the_way.clone()).any(|server| server.ip() == host.0)
+        };
+        match verdict {
+            KernelVerdict::Protect { pair, .. }
+                if is_server(pair.local) || is_server(pair.remote) =>
+            {
+                KernelVerdict::Forget { pair }
+            }
+            _ => verdict,
+        }
+    }
 }
 
 /// What the hook of a router must know: most packets there are for other machines.
@@ -169,7 +189,8 @@ impl Hook {
     pub fn apply(&self, verdicts: &[KernelVerdict]) -> Result<(), KernelError> {
         for part in verdicts.chunks(VERDICTS_PER_TRANSACTION) {
             let mut batch = Batch::new(TABLE);
-            sets::change(&mut batch, part);
+            let part: Vec<_> = part.iter().map(|verdict| self.config.spared(*verdict)).collect();
+            sets::change(&mut batch, &part);
             self.commit(batch)?;
         }
         Ok(())

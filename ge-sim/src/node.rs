@@ -179,7 +179,8 @@ impl Node {
             KernelVerdict::Discard { pair, lifetime } => {
                 self.offload.insert(pair, (Offload::Discard, micros + lifetime.as_micros() as u64));
             }
-            KernelVerdict::Forget { pair } => {
+            // A shorter way to the agent, where its packets go anyway.
+            KernelVerdict::Protect { pair, .. } | KernelVerdict::Forget { pair } => {
                 self.offload.remove(&pair);
             }
         }

@@ -61,13 +61,13 @@ impl Engine {
             return verdict;
         }
         let packet = &frame.bytes[PACKET_AT..];
-        if !self.is_ours(pair, now) {
-            // A host agent stands for its own addresses only; what it forwards is not its to seal.
-            return self.unless_closed(packet.len(), pair, ClearReason::Forwarded, now);
-        }
         match self.find_row(pair) {
-            Found::Nothing => self.first_packet(frame, &view, pair, now),
             Found::Protected => self.protect(frame, &view, pair, batch, now),
+            // A host agent stands for its own addresses only; what it forwards is not its to seal.
+            _ if !self.is_ours(pair, now) => {
+                self.unless_closed(packet.len(), pair, ClearReason::Forwarded, now)
+            }
+            Found::Nothing => self.first_packet(frame, &view, pair, now),
             Found::Pending => {
                 self.hold(pair, frame);
                 Outgoing::Consumed

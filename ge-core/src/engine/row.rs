@@ -6,7 +6,7 @@ use crate::flow::HostPair;
 use crate::held::HeldFrames;
 use crate::id::{Interface, SessionIndex};
 use crate::io::{Denial, NegotiationResult};
-use crate::limits::{ASK_AGAIN_LAST, INQUIRY_FIRST};
+use crate::limits::{ASK_AGAIN_LAST, INQUIRY_FIRST, OFFLOAD_LIFETIME, SHORTCUT_FROM};
 use crate::now::Instant;
 use crate::origin::Source;
 use crate::wire::dprp::rgi::Record;
@@ -120,6 +120,28 @@ pub(super) struct Protected {
     pub(super) inner: Inner,
     /// When another agent last asked for the flow.
     pub(super) contested: Option<Instant>,
+    pub(super) shortcut: Shortcut,
+}
+
+/// Whether the kernel hands the flow's packets over at once.
+#[derive(Default)]
+pub(super) struct Shortcut {
+    /// The row's packets out at the last look.
+    seen: u64,
+    /// The kernel need not be told again before.
+    until: Option<Instant>,
+}
+
+impl Shortcut {
+    /// A look at a flow of which so many packets have left. True if the kernel is to be told now.
+    pub(super) fn look(&mut self, packets_out: u64, now: Instant) -> bool {
+        let left = packets_out - std::mem::replace(&mut self.seen, packets_out);
+        let due = left >= SHORTCUT_FROM && self.until.is_none_or(|until| now >= until);
+        if due {
+            self.until = Some(now + OFFLOAD_LIFETIME / 2);
+        }
+        due
+    }
 }
 
 /// What a router that is an end knows of agents further in, on the way of what it opens.
@@ -155,6 +177,7 @@ impl Protected {
             theirs: false,
             inner: Inner::default(),
             contested: None,
+            shortcut: Shortcut::default(),
         }
     }
 }

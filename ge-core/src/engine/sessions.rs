@@ -512,6 +512,7 @@ impl Engine {
         }
         self.prompt(index, now);
         self.inquire(pair, now);
+        self.offload_protect(pair, now);
         self.expire_idle(pair, now);
     }
 
@@ -647,6 +648,18 @@ impl Engine {
         if self.mode() == Mode::Open {
             self.offloaded.insert(pair);
             let verdict = KernelVerdict::Bypass { pair, lifetime: OFFLOAD_LIFETIME };
+            self.emit(Output::Kernel(verdict));
+        }
+    }
+
+    /// Has the kernel hand a protected flow over without asking other rules, while it is in much use.
+    fn offload_protect(&mut self, pair: HostPair, now: Now) {
+        let Some(row) = self.pit.get_mut(pair) else { return };
+        let packets_out = row.packets_out;
+        let RowState::Protected(protected) = &mut row.state else { return };
+        if protected.shortcut.look(packets_out, now.mono) {
+            self.offloaded.insert(pair);
+            let verdict = KernelVerdict::Protect { pair, lifetime: OFFLOAD_LIFETIME };
             self.emit(Output::Kernel(verdict));
         }
     }

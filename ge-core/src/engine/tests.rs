@@ -14,6 +14,7 @@ mod rest;
 mod rows;
 mod sessions;
 mod shares;
+mod shortcut;
 mod threads;
 
 use super::*;

@@ -12,9 +12,9 @@
 //!                                        policy accept | DROP
 //!
 //!   chain in4_eth0 in6_eth0            chain out4_eth0 out6_eth0
-//!     jump in4, jump in6                 jump out4, jump out6
-//!     to our directed broadcast  accept  fwd to the TUN
-//!     to the group bit   drop
+//!     jump in4, jump in6                 TCP, protected pairs   fwd to the TUN
+//!     to our directed broadcast  accept  jump out4, jump out6
+//!     to the group bit   drop            fwd to the TUN
 //!     to somebody else   accept | DROP
 //!     fwd to the TUN
 //!
@@ -117,6 +117,7 @@ pub(super) struct Version {
     pub(super) target: Field,
     pub(super) clear: &'static str,
     pub(super) drop: &'static str,
+    pub(super) protect: &'static str,
     pub(super) own: &'static str,
     chains_in: Chains,
     chains_out: Chains,
@@ -140,6 +141,7 @@ pub(super) const V4: Version = Version {
     target: Field { base: Base::Network, offset: 16, len: 4 },
     clear: "clear4",
     drop: "drop4",
+    protect: "protect4",
     own: "own4",
     chains_in: Chains { first: "in4", tcp: "in4_tcp", udp: "in4_udp", any: "in4_any" },
     chains_out: Chains { first: "out4", tcp: "out4_tcp", udp: "out4_udp", any: "out4_any" },
@@ -152,6 +154,7 @@ pub(super) const V6: Version = Version {
     target: Field { base: Base::Network, offset: 24, len: 16 },
     clear: "clear6",
     drop: "drop6",
+    protect: "protect6",
     own: "own6",
     chains_in: Chains { first: "in6", tcp: "in6_tcp", udp: "in6_udp", any: "in6_any" },
     chains_out: Chains { first: "out6", tcp: "out6_tcp", udp: "out6_udp", any: "out6_any" },
@@ -214,7 +217,9 @@ const fn by_mode(mode: Mode) -> Verdict<'static> {
 
 fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     for version in [V4, V6] {
-        let chain = ip_chain(batch, Way::In, version, interface);
+        let chain = ip_name(Way::In, version, interface);
+        batch.add_chain(&chain);
+        jump_to_shared(batch, &chain, Way::In, version);
         if version.is_v4() {
             for broadcast in &interface.broadcasts {
                 let rule = group(Rule::default().equals(version.target, &broadcast.octets()));
@@ -238,7 +243,10 @@ fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) 
 
 fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     for version in [V4, V6] {
-        let chain = ip_chain(batch, Way::Out, version, interface);
+        let chain = ip_name(Way::Out, version, interface);
+        batch.add_chain(&chain);
+        shortcut(batch, &chain, version, interface);
+        jump_to_shared(batch, &chain, Way::Out, version);
         to_agent(batch, &chain, interface);
     }
     let chain = base_name(Way::Out, interface);
@@ -260,14 +268,19 @@ fn ip_name(way: Way, version: Version, interface: &HookedInterface) -> String {
     format!("{}_{}", version.chains(way).first, interface.name)
 }
 
-/// The chain for one interface's packets of an IP version, which begins with what is the same for all
-/// interfaces; its name.
-fn ip_chain(batch: &mut Batch, way: Way, version: Version, interface: &HookedInterface) -> String {
-    let chain = ip_name(way, version, interface);
-    batch.add_chain(&chain);
+/// What is the same for all interfaces.
+fn jump_to_shared(batch: &mut Batch, chain: &str, way: Way, version: Version) {
     let shared = Rule::default().verdict(Verdict::Jump(version.chains(way).first));
-    batch.add_rule(&chain, version.name, &shared);
-    chain
+    batch.add_rule(chain, version.name, &shared);
+}
+
+/// TCP of pairs that are much used and protected is the agent's whatever the other rules say; asking
+/// them first takes longer than handing it over. Only what leaves, of which a router may get every
+/// packet by itself: what arrives in clear for such a pair is somebody's mistake.
+fn shortcut(batch: &mut Batch, chain: &str, version: Version, interface: &HookedInterface) {
+    let pair = [version.target, version.source];
+    let rule = protocol(version, TCP).in_set(&pair, version.protect);
+    batch.add_rule(chain, "protected pairs", &rule.forward(interface.tun_ifindex));
 }
 
 /// The end of both: to the agent.

@@ -1,8 +1,8 @@
 //! The sets: verdicts the kernel applies by itself, and our own connections.
 //!
 //! ```text
-//! clear4 drop4   | remote 4  | local 4  |                     with a timeout
-//! clear6 drop6   | remote 16 | local 16 |                     with a timeout
+//! clear4 drop4 protect4   | remote 4  | local 4  |            with a timeout
+//! clear6 drop6 protect6   | remote 16 | local 16 |            with a timeout
 //! own4           | remote 4  | remote port 2, 0 0 | local port 2, 0 0 |
 //! own6           | remote 16 | remote port 2, 0 0 | local port 2, 0 0 |
 //! ```
@@ -35,11 +35,11 @@ const TYPE_PORT: u32 = 13;
 /// Bits by which `nft` shifts one part's number to make room for the next.
 const TYPE_BITS: u32 = 6;
 
-/// Declares the three sets of an IP version, verdicts as many as a host or a router has.
+/// Declares the sets of an IP version, verdicts as many as a host or a router has.
 pub(super) fn declare(batch: &mut Batch, version: Version, router: bool) {
     let v4 = version.ether_type == V4.ether_type;
     let (address, len) = if v4 { (TYPE_V4, 4) } else { (TYPE_V6, 16) };
-    for name in [version.clear, version.drop] {
+    for name in [version.clear, version.drop, version.protect] {
         batch.add_set(&Set {
             name,
             key_len: 2 * len,
@@ -76,7 +76,12 @@ pub(super) fn change(batch: &mut Batch, verdicts: &[KernelVerdict]) {
         };
         // Old kernels neither refresh an element that is there nor delete one that is not. Added,
         // deleted and added again within one transaction, it ends as wanted wherever it began.
-        for (set, wanted) in [(version.clear, pick(bypass)), (version.drop, pick(discard))] {
+        let sets = [
+            (version.clear, pick(bypass)),
+            (version.drop, pick(discard)),
+            (version.protect, pick(protect)),
+        ];
+        for (set, wanted) in sets {
             batch.add_elements(set, &every);
             batch.delete_elements(set, &every);
             batch.add_elements(set, &wanted);
@@ -125,6 +130,7 @@ const fn pair(verdict: &KernelVerdict) -> HostPair {
     match verdict {
         KernelVerdict::Bypass { pair, .. }
         | KernelVerdict::Discard { pair, .. }
+        | KernelVerdict::Protect { pair, .. }
         | KernelVerdict::Forget { pair } => *pair,
     }
 }
@@ -132,13 +138,20 @@ const fn pair(verdict: &KernelVerdict) -> HostPair {
 const fn bypass(verdict: &KernelVerdict) -> Option<Duration> {
     match verdict {
         KernelVerdict::Bypass { lifetime, .. } => Some(*lifetime),
-        KernelVerdict::Discard { .. } | KernelVerdict::Forget { .. } => None,
+        _ => None,
     }
 }
 
 const fn discard(verdict: &KernelVerdict) -> Option<Duration> {
     match verdict {
         KernelVerdict::Discard { lifetime, .. } => Some(*lifetime),
-        KernelVerdict::Bypass { .. } | KernelVerdict::Forget { .. } => None,
+        _ => None,
+    }
+}
+
+const fn protect(verdict: &KernelVerdict) -> Option<Duration> {
+    match verdict {
+        KernelVerdict::Protect { lifetime, .. } => Some(*lifetime),
+        _ => None,
     }
 }

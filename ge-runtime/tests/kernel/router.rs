@@ -153,6 +153,9 @@ fn machines_behind_a_closed_router_reach_the_management_server() {
     let agent = router(&pair, Mode::Closed, Policy::Drop);
     let listener = pair.b.run(|| TcpListener::bind(SERVER).unwrap());
     let other = pair.b.run(|| TcpListener::bind("10.9.0.2:7444").unwrap());
+    // Not past the server's rule, should it be protected for all else.
+    let hosts = HostPair::new("10.8.0.2".parse().unwrap(), "10.9.0.2".parse().unwrap());
+    agent.hook.apply(&[KernelVerdict::Protect { pair: hosts, lifetime: HOUR }]).unwrap();
     inside.run(|| {
         let address: SocketAddr = SERVER.parse().unwrap();
         drop(TcpStream::connect_timeout(&address, PATIENCE).unwrap());

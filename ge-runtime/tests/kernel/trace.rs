@@ -45,6 +45,8 @@ fn the_table_reads_as_documented() {
         "meta mark 0x00005865 accept",
         "@nh,96,32 . @nh,128,32 @clear4 accept",
         "@nh,128,32 . @nh,96,32 @clear4 accept",
+        "@nh,72,8 0x6 @nh,128,32 . @nh,96,32 @protect4 fwd to \"ges0\"",
+        "@nh,192,128 . @nh,64,128 @protect6 fwd to \"ges0\"",
         "udp dport 5865 accept",
     ] {
         assert!(rules.contains(part), "no {part:?} in\n{rules}");
