@@ -4,10 +4,10 @@
 //! table netdev gsagent {
 //!   chain in_eth0   ingress            chain out_eth0   egress
 //!     source is our address   drop       mark is ours            accept
-//!     IPv4   goto in4_eth0               [open: our IP, another MAC  drop]
-//!     IPv6   goto in6_eth0               source is not ours      accept | DROP
-//!     [closed: link control   accept]    IPv4   goto out4_eth0
-//!     policy accept | DROP               IPv6   goto out6_eth0
+//!     IPv4   goto in4_eth0               source is ours, IPv4    goto out4_eth0
+//!     IPv6   goto in6_eth0               source is ours, IPv6    goto out6_eth0
+//!     [closed: link control   accept]    [open: our IP, another MAC  drop]
+//!     policy accept | DROP               source is not ours      accept | DROP
 //!                                        [closed: link control   accept]
 //!                                        policy accept | DROP
 //!
@@ -50,8 +50,9 @@
 //! the same, from any of them.
 //!
 //! A router is on the way between others, so three things differ there: sealed data for another
-//! machine is accepted | returned, in both directions; negotiation is returned on egress as well,
-//! before the pairs; the port of the management server is accepted wherever it is.
+//! machine is accepted | returned, in both directions, by chains of its own (`in4_data`, …); negotiation
+//! is returned on egress as well, before the pairs; the port of the management server is accepted
+//! wherever it is.
 //!
 //! Where two verdicts stand, the first is open mode and the second closed mode. The EtherType is
 //! read from the frame, a VLAN tag included, so tagged frames match no IP rule: open mode passes
@@ -130,6 +131,8 @@ struct Chains {
     first: &'static str,
     tcp: &'static str,
     udp: &'static str,
+    /// UDP to a data port, at a router.
+    data: &'static str,
     /// Whatever the protocol: the end of all.
     any: &'static str,
 }
@@ -143,8 +146,20 @@ pub(super) const V4: Version = Version {
     drop: "drop4",
     protect: "protect4",
     own: "own4",
-    chains_in: Chains { first: "in4", tcp: "in4_tcp", udp: "in4_udp", any: "in4_any" },
-    chains_out: Chains { first: "out4", tcp: "out4_tcp", udp: "out4_udp", any: "out4_any" },
+    chains_in: Chains {
+        first: "in4",
+        tcp: "in4_tcp",
+        udp: "in4_udp",
+        data: "in4_data",
+        any: "in4_any",
+    },
+    chains_out: Chains {
+        first: "out4",
+        tcp: "out4_tcp",
+        udp: "out4_udp",
+        data: "out4_data",
+        any: "out4_any",
+    },
 };
 
 pub(super) const V6: Version = Version {
@@ -156,8 +171,20 @@ pub(super) const V6: Version = Version {
     drop: "drop6",
     protect: "protect6",
     own: "own6",
-    chains_in: Chains { first: "in6", tcp: "in6_tcp", udp: "in6_udp", any: "in6_any" },
-    chains_out: Chains { first: "out6", tcp: "out6_tcp", udp: "out6_udp", any: "out6_any" },
+    chains_in: Chains {
+        first: "in6",
+        tcp: "in6_tcp",
+        udp: "in6_udp",
+        data: "in6_data",
+        any: "in6_any",
+    },
+    chains_out: Chains {
+        first: "out6",
+        tcp: "out6_tcp",
+        udp: "out6_udp",
+        data: "out6_data",
+        any: "out6_any",
+    },
 };
 
 impl Version {
@@ -238,7 +265,8 @@ fn ingress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) 
     batch.add_base_chain(&chain, HookPoint::Ingress, &interface.name, by_mode(config.mode));
     let own = Rule::default().equals(ETHER_SOURCE, &interface.mac);
     batch.add_rule(&chain, "our own source", &own.counted().verdict(Verdict::Drop));
-    by_ethertype(batch, &chain, config, interface, Way::In);
+    by_version(batch, &chain, interface, Way::In);
+    link_control(batch, &chain, config.mode);
 }
 
 fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
@@ -253,10 +281,12 @@ fn egress(batch: &mut Batch, config: &HookConfig, interface: &HookedInterface) {
     batch.add_base_chain(&chain, HookPoint::Egress, &interface.name, by_mode(config.mode));
     let ours = Rule::default().meta_is(libc::NFT_META_MARK, &config.mark.to_ne_bytes());
     batch.add_rule(&chain, "our mark", &ours.verdict(Verdict::Accept));
+    // By far the most frames, so that they are asked nothing else.
+    by_version(batch, &chain, interface, Way::Out);
     own_by_another_name(batch, &chain, config.mode, interface);
     let foreign = Rule::default().differs(ETHER_SOURCE, &interface.mac);
     batch.add_rule(&chain, "of another machine", &foreign.verdict(by_mode(config.mode)));
-    by_ethertype(batch, &chain, config, interface, Way::Out);
+    link_control(batch, &chain, config.mode);
 }
 
 fn base_name(way: Way, interface: &HookedInterface) -> String {
@@ -302,32 +332,36 @@ fn own_by_another_name(batch: &mut Batch, chain: &str, mode: Mode, interface: &H
     }
 }
 
-/// IP has chains of its own; in closed mode only link control stays.
-fn by_ethertype(
-    batch: &mut Batch,
-    chain: &str,
-    config: &HookConfig,
-    interface: &HookedInterface,
-    way: Way,
-) {
+/// IP has chains of its own. What leaves is ours only from our Ethernet address.
+fn by_version(batch: &mut Batch, chain: &str, interface: &HookedInterface, way: Way) {
     for version in [V4, V6] {
+        let ours = match way {
+            Way::In => Rule::default(),
+            Way::Out => Rule::default().equals(ETHER_SOURCE, &interface.mac),
+        };
+        let rule = ours.equals(ETHER_TYPE, &version.ether_type);
         let goto = Verdict::Goto(&ip_name(way, version, interface));
-        batch.add_rule(chain, version.name, &ip(version).verdict(goto));
+        batch.add_rule(chain, version.name, &rule.verdict(goto));
     }
-    if config.mode == Mode::Closed {
-        for (ether_type, what) in LINK_CONTROL {
-            let rule = Rule::default().equals(ETHER_TYPE, &ether_type.to_be_bytes());
-            batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
-        }
-        let last = (ETHER_TYPE_MIN - 1).to_be_bytes();
-        let rule = Rule::default().between(ETHER_TYPE, &[0, 0], &last);
-        batch.add_rule(chain, "802.2", &rule.verdict(Verdict::Accept));
+}
+
+/// In closed mode only this stays beside IP.
+fn link_control(batch: &mut Batch, chain: &str, mode: Mode) {
+    if mode == Mode::Open {
+        return;
     }
+    for (ether_type, what) in LINK_CONTROL {
+        let rule = Rule::default().equals(ETHER_TYPE, &ether_type.to_be_bytes());
+        batch.add_rule(chain, what, &rule.verdict(Verdict::Accept));
+    }
+    let last = (ETHER_TYPE_MIN - 1).to_be_bytes();
+    let rule = Rule::default().between(ETHER_TYPE, &[0, 0], &last);
+    batch.add_rule(chain, "802.2", &rule.verdict(Verdict::Accept));
 }
 
 /// What is the same for all interfaces.
 fn shared_chains(batch: &mut Batch, config: &HookConfig, version: Version, way: Way) {
-    let Chains { first, tcp, udp, any } = version.chains(way);
+    let Chains { first, tcp, udp, any, .. } = version.chains(way);
     [first, tcp, udp, any].into_iter().for_each(|chain| batch.add_chain(chain));
     let goto = |rule: Rule, chain| rule.verdict(Verdict::Goto(chain));
 
@@ -398,25 +432,29 @@ fn sealed_data(batch: &mut Batch, chain: &str, config: &HookConfig, version: Ver
         }
         return;
     };
+    let data = version.chains(way).data;
+    batch.add_chain(data);
+    batch.add_rule(chain, "to a data port", &sealed().verdict(Verdict::Goto(data)));
+    // Answers to somebody behind a NAT go to another port.
+    let answer = protocol(version, UDP).equals(PORT_SOURCE, &port).equals(PAYLOAD, &MAGIC);
+    batch.add_rule(chain, "negotiation", &answer.verdict(Verdict::Return));
+
     // What leaves from an own address and is ours has our mark and does not come here.
     let (field, verdict) = match way {
         Way::In => (version.target, Verdict::Accept),
         Way::Out => (version.source, Verdict::Return),
     };
     for address in router.addresses.iter().filter_map(|address| octets(*address, version)) {
-        let own = whole(sealed()).equals(field, &address);
-        batch.add_rule(chain, "data port", &own.verdict(verdict));
+        let own = whole(Rule::default()).equals(field, &address);
+        batch.add_rule(data, "data port", &own.verdict(verdict));
     }
-    for field in [PORT_TARGET, PORT_SOURCE] {
-        // Answers to somebody behind a NAT go to another port.
-        let message = protocol(version, UDP).equals(field, &port).equals(PAYLOAD, &MAGIC);
-        batch.add_rule(chain, "negotiation", &message.verdict(Verdict::Return));
-    }
+    let message = Rule::default().equals(PAYLOAD, &MAGIC);
+    batch.add_rule(data, "negotiation", &message.verdict(Verdict::Return));
     let verdict = match config.mode {
         Mode::Open => Verdict::Accept,
         Mode::Closed => Verdict::Return,
     };
-    batch.add_rule(chain, "sealed data of others", &sealed().verdict(verdict));
+    batch.add_rule(data, "sealed data of others", &Rule::default().verdict(verdict));
 }
 
 /// Without DHCP a machine loses its address. It is asked for by both ports, so that neither port

@@ -14,7 +14,7 @@ use ge_runtime::ledger::{Cause, Ledger, Place, State};
 use ge_runtime::offload::{Offload, Switches};
 use ge_runtime::packet_socket::PacketSocket;
 use ge_runtime::program::Program;
-use ge_runtime::tun::{READ_LEN, Tun, TunCounts};
+use ge_runtime::tun::{QUEUE_LEN, READ_LEN, Tun, TunCounts};
 use ge_runtime::udp_socket::{RECEIVE_LEN, UdpSocket, probe_segments};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::net::IpAddr;
@@ -186,7 +186,7 @@ fn what_a_full_tun_drops_is_told() {
         (tun, counts)
     });
     assert_eq!(before, TunCounts::default(), "trying its offloads is no loss");
-    for _ in 0..1500 {
+    for _ in 0..QUEUE_LEN + 500 {
         program.0.send_to(b"x", "10.77.0.1:7").unwrap();
     }
     let (after, more) = pair.a.run(move || {
