@@ -31,7 +31,7 @@ use ge_core::wire::vnet::{Gso, GsoKind, PartialChecksum, VnetHeader};
 use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -204,7 +204,7 @@ impl TunQueue {
     /// # Errors
     /// `WouldBlock` if there is none; `EBADFD` once the device was deleted by somebody.
     pub fn read(&self, buf: &mut [u8]) -> io::Result<usize> {
-        (&*self.file).read(buf)
+        Ok(rustix::io::read(&self.file, buf)?)
     }
 
     /// Hands one inner packet, maybe merged from many, to the local stack. If the kernel refuses it
@@ -227,7 +227,7 @@ impl TunQueue {
     /// # Errors
     /// `EINVAL` for a vnet header that does not fit the packet, `EIO` while the device is down.
     pub fn writev(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
-        (&*self.file).write_vectored(parts)
+        Ok(rustix::io::writev(&self.file, parts)?)
     }
 }
 
