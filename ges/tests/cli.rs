@@ -5,7 +5,9 @@
 mod engine;
 
 use engine::Agent;
+use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -185,14 +187,24 @@ fn kinds(output: &Output) -> Vec<String> {
     reverted.iter().map(|reverted| reverted["kind"].as_str().unwrap().to_owned()).collect()
 }
 
-/// `command` in a network namespace of its own, so that purging touches no rule of this host.
+/// `command` in a network namespace of its own, so that purging touches no rule of this host. An
+/// ordinary user is root there.
 fn alone(mut command: Command) -> Command {
-    let mut flags = CloneFlags::CLONE_NEWNET;
-    if !nix::unistd::geteuid().is_root() {
+    let user = nix::unistd::geteuid();
+    let (mut flags, map) = (CloneFlags::CLONE_NEWNET, format!("0 {user} 1"));
+    if !user.is_root() {
         flags |= CloneFlags::CLONE_NEWUSER;
     }
-    // SAFETY: unshare is a bare system call and may run between fork and exec.
-    unsafe { command.pre_exec(move || Ok(unshare(flags)?)) };
+    let enter = move || {
+        unshare(flags)?;
+        if !user.is_root() {
+            let own = nix::fcntl::open(c"/proc/self/uid_map", OFlag::O_WRONLY, Mode::empty())?;
+            nix::unistd::write(&own, map.as_bytes())?;
+        }
+        Ok(())
+    };
+    // SAFETY: these are bare system calls, which may run between fork and exec.
+    unsafe { command.pre_exec(enter) };
     command
 }
 
