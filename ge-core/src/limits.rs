@@ -185,8 +185,8 @@ pub const REFUSED_LIFETIME: Duration = Duration::from_secs(5);
 /// lifetime, so that a flow in use is seen and asked about again in the background.
 pub const OFFLOAD_LIFETIME: Duration = Duration::from_secs(60);
 /// Packets of a protected flow that leave in half a second, as often as it is looked at, from which on
-/// the kernel hands them over without asking other rules. Its set is changed once a minute then, in some
-/// 50 us, which 500 packets a second have spared twenty times over.
+/// the kernel hands them over without asking other rules. Its set is changed twice a minute then, in some
+/// 22 us, and each of 15,000 packets was spared some 0.15 us.
 pub const SHORTCUT_FROM: u64 = 250;
 /// A session that received data and has nothing to send says so after this long (a tenth of a second
 /// more at the most, since it is looked at twice a second), so that the sender can tell a quiet peer

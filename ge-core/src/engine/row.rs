@@ -126,8 +126,8 @@ pub(super) struct Protected {
 /// Whether the kernel hands the flow's packets over at once.
 #[derive(Default)]
 pub(super) struct Shortcut {
-    /// The row's packets out at the last look.
-    seen: u64,
+    /// The row's packets out at the last look, if there was one.
+    seen: Option<u64>,
     /// The kernel need not be told again before.
     until: Option<Instant>,
 }
@@ -135,7 +135,8 @@ pub(super) struct Shortcut {
 impl Shortcut {
     /// A look at a flow of which so many packets have left. True if the kernel is to be told now.
     pub(super) fn look(&mut self, packets_out: u64, now: Instant) -> bool {
-        let left = packets_out - std::mem::replace(&mut self.seen, packets_out);
+        let before = self.seen.replace(packets_out).unwrap_or(packets_out);
+        let left = packets_out.saturating_sub(before);
         let due = left >= SHORTCUT_FROM && self.until.is_none_or(|until| now >= until);
         if due {
             self.until = Some(now + OFFLOAD_LIFETIME / 2);
