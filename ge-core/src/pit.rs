@@ -63,14 +63,23 @@ impl<R> Pit<R> {
     /// The row of a host pair, to read.
     #[must_use]
     pub fn get(&self, pair: HostPair) -> Option<&R> {
-        let row = self.find(pair)?;
-        self.rows[row.0].as_ref().map(|(_, row)| row)
+        self.at(self.find(pair)?)
     }
 
     /// The row of a host pair, to change.
     pub fn get_mut(&mut self, pair: HostPair) -> Option<&mut R> {
-        let row = self.find(pair)?;
-        self.rows[row.0].as_mut().map(|(_, row)| row)
+        self.at_mut(self.find(pair)?)
+    }
+
+    /// The row at a place, to read. It stays there until it is removed, and then the place is another's.
+    #[must_use]
+    pub fn at(&self, id: RowId) -> Option<&R> {
+        self.rows.get(id.0)?.as_ref().map(|(_, row)| row)
+    }
+
+    /// The same, to change.
+    pub fn at_mut(&mut self, id: RowId) -> Option<&mut R> {
+        self.rows.get_mut(id.0)?.as_mut().map(|(_, row)| row)
     }
 
     /// Adds or replaces a row. Gives it back when the table is full.

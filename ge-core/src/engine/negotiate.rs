@@ -526,7 +526,9 @@ impl Engine {
             let Ok(view) = crate::wire::ip::parse(&frame.bytes[PACKET_AT..]) else { continue };
             let pair = HostPair::new(view.source, view.destination);
             let mut borrowed = crate::io::Frame { direction, bytes: &mut frame.bytes };
-            self.protect(&mut borrowed, &view, pair, &mut batch, now);
+            if let Some(row) = self.pit.find(pair) {
+                self.protect(&mut borrowed, &view, (pair, row), &mut batch, now);
+            }
         }
         self.emit_batch(&mut batch);
     }

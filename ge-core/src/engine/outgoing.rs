@@ -14,6 +14,7 @@ use crate::limits::{
     REFUSED_LIFETIME, TRANSIT_GRACE,
 };
 use crate::now::Instant;
+use crate::pit::RowId;
 use crate::timer::Timer;
 use crate::wire::icmp::is_link_control;
 use crate::wire::ip::{self, IpView};
@@ -29,7 +30,7 @@ const EVICTION_SAMPLE: usize = 64;
 enum Found {
     Nothing,
     Pending,
-    Protected,
+    Protected(RowId),
     Clear,
     Dropped,
     Transit,
@@ -62,7 +63,7 @@ impl Engine {
         }
         let packet = &frame.bytes[PACKET_AT..];
         match self.find_row(pair) {
-            Found::Protected => self.protect(frame, &view, pair, batch, now),
+            Found::Protected(row) => self.protect(frame, &view, (pair, row), batch, now),
             // A host agent stands for its own addresses only; what it forwards is not its to seal.
             _ if !self.is_ours(pair, now) => {
                 self.unless_closed(packet.len(), pair, ClearReason::Forwarded, now)
@@ -87,10 +88,11 @@ impl Engine {
     }
 
     fn find_row(&self, pair: HostPair) -> Found {
-        match self.pit.get(pair).map(|row| &row.state) {
+        let Some(id) = self.pit.find(pair) else { return Found::Nothing };
+        match self.pit.at(id).map(|row| &row.state) {
             None => Found::Nothing,
             Some(RowState::Pending(_)) => Found::Pending,
-            Some(RowState::Protected(_)) => Found::Protected,
+            Some(RowState::Protected(_)) => Found::Protected(id),
             // A stranger's packet came in, perhaps in somebody's name: for what leaves, nobody was
             // asked yet.
             Some(RowState::Clear(plain)) if plain.reason == NegotiationResult::Unasked => {

@@ -8,22 +8,23 @@ use crate::flow::{Direction, HostPair};
 use crate::icmp_error::packet_too_big;
 use crate::id::Interface;
 use crate::io::{Frame, Outgoing, Output, PACKET_AT};
+use crate::pit::RowId;
 use crate::wire::ip::IpView;
 use crate::{DropReason, Now};
 
 impl Engine {
-    /// Seals one captured frame of a protected pair into `batch`.
+    /// Seals one captured frame of a protected pair, whose row is at `row`, into `batch`.
     pub(super) fn protect(
         &mut self,
         frame: &mut Frame<'_>,
         view: &IpView,
-        pair: HostPair,
+        (pair, row): (HostPair, RowId),
         batch: &mut SealedBatch,
         now: Now,
     ) -> Outgoing {
         let Direction::Outgoing(interface) = frame.direction else { return Outgoing::Consumed };
         let link_mtu = self.link_mtu(interface);
-        let Some(row) = self.pit.get_mut(pair) else { return Outgoing::Consumed };
+        let Some(row) = self.pit.at_mut(row) else { return Outgoing::Consumed };
         row.count_out(frame.bytes.len() - PACKET_AT, now.mono);
         row.interface = interface;
         let current = row.protected().map(|protected| protected.current);
