@@ -47,7 +47,7 @@ pub const READ_LEN: usize = VNET_LEN + ETHERNET_LEN + 4 + 65_535;
 const MTU: u32 = 65_535;
 
 /// Frames that wait for the reader. The default of 500 is gone in half a millisecond of small packets.
-/// Ten thousand connections have that many super-packets of a few segments under way, and lose half of
+/// Ten thousand connections have that many super-packets of a few segments under way, and lose many of
 /// them in a queue of 1,000. How long it takes is up to the reader, who runs first while it is long; an
 /// echo beside a hundred connections takes about as long with 1,000. Full of super-packets it would be
 /// 256 MiB, which no TCP has under way.
