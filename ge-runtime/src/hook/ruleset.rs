@@ -192,6 +192,11 @@ impl Version {
         self.ether_type[0] == V4.ether_type[0]
     }
 
+    /// The sets of verdicts: a pair is in one of them at the most.
+    pub(super) const fn verdicts(self) -> [&'static str; 3] {
+        [self.clear, self.drop, self.protect]
+    }
+
     const fn chains(self, way: Way) -> Chains {
         match way {
             Way::In => self.chains_in,

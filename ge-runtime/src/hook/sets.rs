@@ -39,7 +39,7 @@ const TYPE_BITS: u32 = 6;
 pub(super) fn declare(batch: &mut Batch, version: Version, router: bool) {
     let v4 = version.ether_type == V4.ether_type;
     let (address, len) = if v4 { (TYPE_V4, 4) } else { (TYPE_V6, 16) };
-    for name in [version.clear, version.drop, version.protect] {
+    for name in version.verdicts() {
         batch.add_set(&Set {
             name,
             key_len: 2 * len,
@@ -61,27 +61,21 @@ pub(super) fn declare(batch: &mut Batch, version: Version, router: bool) {
 /// packet can have, are passed over.
 pub(super) fn change(batch: &mut Batch, verdicts: &[KernelVerdict]) {
     for version in [V4, V6] {
-        let mut last: BTreeMap<Vec<u8>, KernelVerdict> = BTreeMap::new();
-        for verdict in verdicts {
-            if let Some(key) = pair_key(version, pair(verdict)) {
-                last.insert(key, *verdict);
+        let mut last = BTreeMap::new();
+        for (pair, place) in verdicts.iter().map(|verdict| place(version, verdict)) {
+            if let Some(key) = pair_key(version, pair) {
+                last.insert(key, place);
             }
         }
         let every: Vec<Element> = last.keys().map(|key| (key.clone(), None)).collect();
-        let pick = |lifetime: fn(&KernelVerdict) -> Option<Duration>| -> Vec<Element> {
-            let elements = last.iter().filter_map(|(key, verdict)| {
-                lifetime(verdict).map(|lifetime| (key.clone(), Some(lifetime)))
-            });
-            elements.collect()
-        };
         // Old kernels neither refresh an element that is there nor delete one that is not. Added,
         // deleted and added again within one transaction, it ends as wanted wherever it began.
-        let sets = [
-            (version.clear, pick(bypass)),
-            (version.drop, pick(discard)),
-            (version.protect, pick(protect)),
-        ];
-        for (set, wanted) in sets {
+        for set in version.verdicts() {
+            let elements = last.iter().filter_map(|(key, place)| {
+                let (_, lifetime) = place.filter(|(name, _)| *name == set)?;
+                Some((key.clone(), Some(lifetime)))
+            });
+            let wanted: Vec<Element> = elements.collect();
             batch.add_elements(set, &every);
             batch.delete_elements(set, &every);
             batch.add_elements(set, &wanted);
@@ -126,32 +120,15 @@ fn pair_key(version: Version, pair: HostPair) -> Option<Vec<u8>> {
     }
 }
 
-const fn pair(verdict: &KernelVerdict) -> HostPair {
-    match verdict {
-        KernelVerdict::Bypass { pair, .. }
-        | KernelVerdict::Discard { pair, .. }
-        | KernelVerdict::Protect { pair, .. }
-        | KernelVerdict::Forget { pair } => *pair,
-    }
-}
-
-const fn bypass(verdict: &KernelVerdict) -> Option<Duration> {
-    match verdict {
-        KernelVerdict::Bypass { lifetime, .. } => Some(*lifetime),
-        _ => None,
-    }
-}
-
-const fn discard(verdict: &KernelVerdict) -> Option<Duration> {
-    match verdict {
-        KernelVerdict::Discard { lifetime, .. } => Some(*lifetime),
-        _ => None,
-    }
-}
-
-const fn protect(verdict: &KernelVerdict) -> Option<Duration> {
-    match verdict {
-        KernelVerdict::Protect { lifetime, .. } => Some(*lifetime),
-        _ => None,
+/// The pair of a verdict, and the set it is to be in, for how long.
+const fn place(
+    version: Version,
+    verdict: &KernelVerdict,
+) -> (HostPair, Option<(&'static str, Duration)>) {
+    match *verdict {
+        KernelVerdict::Bypass { pair, lifetime } => (pair, Some((version.clear, lifetime))),
+        KernelVerdict::Discard { pair, lifetime } => (pair, Some((version.drop, lifetime))),
+        KernelVerdict::Protect { pair, lifetime } => (pair, Some((version.protect, lifetime))),
+        KernelVerdict::Forget { pair } => (pair, None),
     }
 }
