@@ -303,7 +303,7 @@ fn ip_name(way: Way, version: Version, interface: &HookedInterface) -> String {
     format!("{}_{}", version.chains(way).first, interface.name)
 }
 
-/// What is the same for all interfaces.
+/// To the rules that are the same for all interfaces.
 fn jump_to_shared(batch: &mut Batch, chain: &str, way: Way, version: Version) {
     let shared = Rule::default().verdict(Verdict::Jump(version.chains(way).first));
     batch.add_rule(chain, version.name, &shared);
@@ -311,7 +311,9 @@ fn jump_to_shared(batch: &mut Batch, chain: &str, way: Way, version: Version) {
 
 /// TCP of pairs that are much used and protected is the agent's whatever the other rules say; asking
 /// them first takes longer than handing it over. Only what leaves, of which a router may get every
-/// packet by itself: what arrives in clear for such a pair is somebody's mistake.
+/// packet by itself: what arrives in clear for such a pair is somebody's mistake. Behind the rules for
+/// management servers, which no such pair may have an end at (`HookConfig::spared`), a router carries
+/// a seventieth less.
 fn shortcut(batch: &mut Batch, chain: &str, version: Version, interface: &HookedInterface) {
     let pair = [version.target, version.source];
     let rule = protocol(version, TCP).in_set(&pair, version.protect);
@@ -340,11 +342,10 @@ fn own_by_another_name(batch: &mut Batch, chain: &str, mode: Mode, interface: &H
 /// IP has chains of its own. What leaves is ours only from our Ethernet address.
 fn by_version(batch: &mut Batch, chain: &str, interface: &HookedInterface, way: Way) {
     for version in [V4, V6] {
-        let ours = match way {
-            Way::In => Rule::default(),
-            Way::Out => Rule::default().equals(ETHER_SOURCE, &interface.mac),
+        let rule = match way {
+            Way::In => ip(version),
+            Way::Out => ip(version).equals(ETHER_SOURCE, &interface.mac),
         };
-        let rule = ours.equals(ETHER_TYPE, &version.ether_type);
         let goto = Verdict::Goto(&ip_name(way, version, interface));
         batch.add_rule(chain, version.name, &rule.verdict(goto));
     }
