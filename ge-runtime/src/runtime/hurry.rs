@@ -9,7 +9,7 @@
 //! Not always: programs that read need the processor too. A flood of small datagrams would be lost in
 //! their socket buffers, and frames would be read one by one that can be read together.
 
-use std::io;
+use rustix::process::{getpriority_process, setpriority_process};
 use tracing::debug;
 
 /// So many frames in one turn are many: a super-packet's segments one by one, and then some.
@@ -39,36 +39,23 @@ impl Hurry {
             Self::No if frames >= MANY => *self = Self::begin(),
             Self::Yes(before) if frames < FEW => {
                 // Being nicer is always allowed.
-                let _ = set_niceness(before);
+                let _ = setpriority_process(None, before);
                 *self = Self::No;
             }
             _ => {}
         }
     }
 
+    /// On Linux no process means the calling thread.
     fn begin() -> Self {
-        let before = niceness();
-        match set_niceness(before.min(HURRY)) {
-            Ok(()) => Self::Yes(before),
-            Err(error) => {
-                debug!(%error, "the data path cannot run before programs that send a lot");
-                Self::Never
-            }
-        }
-    }
-}
-
-/// Of this thread.
-fn niceness() -> i32 {
-    // SAFETY: the call takes no pointers; on Linux 0 is the calling thread, which is there.
-    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
-}
-
-fn set_niceness(value: i32) -> io::Result<()> {
-    // SAFETY: as above.
-    match unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, value) } {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
+        let begun = getpriority_process(None).and_then(|before| {
+            setpriority_process(None, before.min(HURRY))?;
+            Ok(Self::Yes(before))
+        });
+        begun.unwrap_or_else(|error| {
+            debug!(%error, "the data path cannot run before programs that send a lot");
+            Self::Never
+        })
     }
 }
 
@@ -82,14 +69,14 @@ mod tests {
         let thread = std::thread::spawn(move || {
             let mut hurry = Hurry::No;
             turns.into_iter().for_each(|frames| hurry.after(frames));
-            (niceness(), hurry)
+            (getpriority_process(None).unwrap(), hurry)
         });
         thread.join().unwrap()
     }
 
     #[test]
     fn many_frames_are_hurried_for_until_there_are_few() {
-        let usual = niceness();
+        let usual = getpriority_process(None).unwrap();
         assert!(matches!(after(&[MANY - 1]), (nice, Hurry::No) if nice == usual));
         for turns in [&[MANY][..], &[MANY, FEW], &[MANY, FEW - 1, MANY]] {
             match after(turns) {
