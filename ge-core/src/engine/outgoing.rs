@@ -88,19 +88,17 @@ impl Engine {
     }
 
     fn find_row(&self, pair: HostPair) -> Found {
-        let Some(id) = self.pit.find(pair) else { return Found::Nothing };
-        match self.pit.at(id).map(|row| &row.state) {
-            None => Found::Nothing,
-            Some(RowState::Pending(_)) => Found::Pending,
-            Some(RowState::Protected(_)) => Found::Protected(id),
+        let found = self.pit.find(pair).and_then(|id| Some((id, self.pit.at(id)?)));
+        let Some((id, row)) = found else { return Found::Nothing };
+        match &row.state {
+            RowState::Pending(_) => Found::Pending,
+            RowState::Protected(_) => Found::Protected(id),
             // A stranger's packet came in, perhaps in somebody's name: for what leaves, nobody was
             // asked yet.
-            Some(RowState::Clear(plain)) if plain.reason == NegotiationResult::Unasked => {
-                Found::Nothing
-            }
-            Some(RowState::Clear(_)) => Found::Clear,
-            Some(RowState::Dropped(_)) => Found::Dropped,
-            Some(RowState::Transit(_)) => Found::Transit,
+            RowState::Clear(plain) if plain.reason == NegotiationResult::Unasked => Found::Nothing,
+            RowState::Clear(_) => Found::Clear,
+            RowState::Dropped(_) => Found::Dropped,
+            RowState::Transit(_) => Found::Transit,
         }
     }
 
