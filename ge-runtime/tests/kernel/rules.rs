@@ -97,23 +97,23 @@ fn protected_pairs_are_in_no_other_set_and_go_to_the_agent() {
     let pair = Pair::new();
     let agent = Agent::start(&pair.a, Mode::Open, Policy::Pass);
     for (hosts, remote) in pairs() {
-        let (set, other) = if hosts.remote.0.is_ipv4() { ("4", "clear4") } else { ("6", "clear6") };
+        let number = if hosts.remote.0.is_ipv4() { "4" } else { "6" };
+        let [shortcut, other] = ["protect", "clear"].map(|set| format!("{set}{number}"));
         let has = |set: &str| {
             let listed = pair.a.sh(&format!("nft list set netdev gsagent {set}"));
             listed.contains("expires")
         };
-        let shortcut = format!("protect{set}");
         agent.hook.apply(&[KernelVerdict::Bypass { pair: hosts, lifetime: HOUR }]).unwrap();
-        assert_eq!((has(&shortcut), has(other)), (false, true));
+        assert_eq!((has(&shortcut), has(&other)), (false, true));
         agent.hook.apply(&[KernelVerdict::Protect { pair: hosts, lifetime: HOUR }]).unwrap();
-        assert_eq!((has(&shortcut), has(other)), (true, false));
+        assert_eq!((has(&shortcut), has(&other)), (true, false));
         let address = SocketAddr::new(hosts.remote.0, 0);
         let there = pair.b.run(move || TcpListener::bind(address).unwrap());
         let to = there.local_addr().unwrap();
         drop(pair.a.run(move || TcpStream::connect_timeout(&to, Duration::from_secs(5)).unwrap()));
         assert!(!agent.seen().is_empty(), "{remote}");
         agent.hook.apply(&[KernelVerdict::Forget { pair: hosts }]).unwrap();
-        assert_eq!((has(&shortcut), has(other)), (false, false));
+        assert_eq!((has(&shortcut), has(&other)), (false, false));
     }
     agent.stop();
 }
